@@ -405,6 +405,35 @@ impl Plan {
             .sum()
     }
 
+    /// Most users of the closed populations that are wanted at once, up to `at` of the measured part,
+    /// for longer than a moment; 0 without closed load.
+    pub fn users_wanted(&self, at: Duration) -> u64 {
+        let closed = self
+            .populations
+            .iter()
+            .filter_map(|population| match &population.load {
+                Load::Closed { profile, .. } => Some((population.start_after, profile)),
+                Load::Open { .. } | Load::Iterations(_) | Load::Capacity(_) => None,
+            });
+        let closed: Vec<_> = closed.collect();
+        let users = |at: Duration| -> u64 {
+            let of = |(start, profile): &(Duration, &Profile)| {
+                let into = at.checked_sub(*start)?;
+                (into < profile.length()).then(|| profile.users(into))
+            };
+            closed.iter().filter_map(of).sum()
+        };
+        closed
+            .iter()
+            .flat_map(|(start, profile)| {
+                let turns = profile.turns(at.saturating_sub(*start));
+                turns.into_iter().map(move |turn| *start + turn)
+            })
+            .map(users)
+            .max()
+            .unwrap_or(0)
+    }
+
     /// Arrivals of the open populations up to `at` of the measured part; `None` without one.
     pub fn open_arrivals(&self, at: Duration) -> Option<u64> {
         self.populations

@@ -342,3 +342,12 @@ fn functions_are_found_whoever_makes_them() {
     let page = "x\n## H\ntext\n| a | b |\n|---|---|\n| c | `d_e` |\n\n| f | g |\n";
     assert_eq!(table(page, "H"), [["c", "`d_e`"]]);
 }
+
+#[test]
+fn the_page_of_failures_has_each_class() {
+    let page = read(&root().join("docs/failures.md"));
+    for class in starling::stats::ErrorClass::ALL {
+        let row = format!("\n| `{}` | ", class.name());
+        assert!(page.contains(&row), "{}", class.name());
+    }
+}

@@ -483,7 +483,9 @@ spec:
         refuses(
             "http://127.0.0.1:1",
             "ftp://x",
-            &["spec.target.url: \"ftp://x\" does not begin with http:// or https://"],
+            &[
+                "spec.target.url: \"ftp://x\" does not begin with http:// or https://, nor with grpc:// or grpcs://",
+            ],
         );
         refuses(
             "duration: 1s",

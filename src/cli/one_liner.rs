@@ -208,7 +208,8 @@ impl Request {
         let duration = duration.unwrap_or_else(|| DURATION.to_owned());
         match (overrides.users.take(), overrides.rate.take()) {
             (None, Some(rate)) => {
-                let most = rate.saturating_mul(IN_FLIGHT).min(MOST_IN_FLIGHT);
+                let most = rate.get() * f64::from(IN_FLIGHT);
+                let most = (most.ceil() as u32).clamp(1, MOST_IN_FLIGHT);
                 let most = self.max_in_flight.unwrap_or(most);
                 json!({"open": {"rate": rate, "duration": duration, "maxInFlight": most}})
             }
@@ -290,7 +291,7 @@ mod tests {
         if let Err(problems) = check(&spec) {
             panic!("{yaml}\n{problems:?}");
         }
-        assert_eq!(line.overrides.users.or(line.overrides.rate), None);
+        assert_eq!((line.overrides.users, line.overrides.rate), (None, None));
         Ok(test["spec"].clone())
     }
 

@@ -349,6 +349,7 @@ fn closed_load(
                 stages: None,
                 spawn_rate: None,
                 max_missing: std::mem::take(&mut closed.max_missing),
+                retry_pause: std::mem::take(&mut closed.retry_pause),
             }
         }
         (true, _, _) => {

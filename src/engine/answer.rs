@@ -39,6 +39,8 @@ pub(crate) struct Facts<'a> {
     /// Body without framing and compression, or the last message as JSON; empty when no rule reads
     /// it.
     pub(crate) body: &'a [u8],
+    /// JSON that rules read in place of the body; empty if that is the body itself.
+    pub(crate) structured: &'a [u8],
     /// True if `body` holds only the first part of the body, or is not what was meant by it.
     pub(crate) truncated: bool,
     /// Reason why the body cannot be read, other than its length.
@@ -53,6 +55,10 @@ pub(crate) struct Facts<'a> {
     pub(crate) events: u64,
     /// JSON of the body, parsed at most once and only when a rule asks for it.
     pub(crate) json: Json,
+    /// Divider of the body into its events; `None` if it is no stream of any.
+    pub(crate) split: Option<fn(&[u8]) -> Value>,
+    /// Events of the body, divided at most once and only when a rule asks for them.
+    pub(crate) raw_events: Json,
 }
 
 /// JSON of a body, or why there is none, from when a rule first asked for it; empty by default.
@@ -144,6 +150,9 @@ impl Subject for Facts<'_> {
 
     fn json(&self) -> Result<&Value, &str> {
         let parsed = self.json.0.get_or_init(|| match self.truncated {
+            _ if !self.structured.is_empty() => {
+                serde_json::from_slice(self.structured).map_err(|error| error.to_string())
+            }
             true => Err(format!("{}, so it is not read as JSON", self.cut())),
             false if self.body.is_empty() => Err("the body is empty, not JSON".into()),
             false => serde_json::from_slice(self.body).map_err(|error| {
@@ -155,6 +164,15 @@ impl Subject for Facts<'_> {
             }),
         });
         parsed.as_ref().map_err(String::as_str)
+    }
+
+    fn raw_events(&self) -> Result<&Value, &str> {
+        let split = self.raw_events.0.get_or_init(|| match self.split {
+            _ if self.truncated => Err(format!("{}, so not all events are known", self.cut())),
+            Some(split) => Ok(split(self.body)),
+            None => Err("the answer is no stream of events".into()),
+        });
+        split.as_ref().map_err(String::as_str)
     }
 
     fn latency(&self) -> Duration {

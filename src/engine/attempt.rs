@@ -19,6 +19,12 @@ pub(crate) trait Events {
     /// Counts a connection that was opened.
     fn connected(&self);
 
+    /// Counts a message that is in flight from `at` on: its first byte was written.
+    fn departed(&self, at: Instant);
+
+    /// Counts a message that was answered, or given up, at `at` and is in flight no more.
+    fn arrived(&self, at: Instant);
+
     /// Counts an attempt of which a byte was written and that is repeated.
     fn retried(&self);
 
@@ -47,7 +53,7 @@ pub(crate) struct Attempt<'a> {
     /// Time of the first byte written: set just before the request is written.
     pub(crate) began: Cell<Instant>,
     /// Bytes of the current message that were written.
-    pub(crate) written: Cell<usize>,
+    written: Cell<usize>,
     /// Time of the first byte of the answer; `None` if the whole answer came in one read.
     answered: Cell<Option<Instant>>,
     phases: Cell<Phases>,
@@ -112,15 +118,17 @@ impl<'a> Attempt<'a> {
     /// Prepares for a further message of the same request, after an answer of `received` bytes.
     /// Returns whether any byte of the message before was written.
     pub(crate) fn next_message(&self, received: u64) -> bool {
+        let now = Instant::now();
         let written = self.written.take();
         let mut before = self.before.get();
         if written > 0 {
+            self.events.arrived(now);
             before.began = before.began.or(Some(self.began.get()));
             before.sent_bytes += written as u64;
             before.received_bytes += received;
         }
         self.before.set(before);
-        self.began.set(Instant::now());
+        self.began.set(now);
         self.answered.set(None);
         self.phases.take();
         written > 0
@@ -132,6 +140,19 @@ impl<'a> Attempt<'a> {
         if self.next_message(received) {
             self.events.retried();
         }
+    }
+
+    /// Sets the number of bytes of the current message that were written. With the first of them
+    /// the message is in flight.
+    pub(crate) fn wrote(&self, bytes: usize) {
+        if self.written.replace(bytes) == 0 && bytes > 0 {
+            self.events.departed(self.began.get());
+        }
+    }
+
+    /// Returns the number of bytes of the current message that were written.
+    pub(crate) fn written(&self) -> usize {
+        self.written.get()
     }
 
     /// Classifies a timeout by whether any byte had been sent.
@@ -147,6 +168,9 @@ impl<'a> Attempt<'a> {
     /// is the size of the last answer in bytes.
     pub(crate) fn finish(&self, ended: Instant, received: u64) -> Totals {
         self.done.set(true);
+        if self.written.get() > 0 {
+            self.events.arrived(ended);
+        }
         let mut phases = self.phases.get();
         if received > 0 {
             let answered = self.answered.get();
@@ -170,6 +194,11 @@ impl<'a> Attempt<'a> {
             sent_bytes: sent_bytes + self.written.get() as u64,
             received_bytes: received_bytes + received,
         }
+    }
+
+    /// Returns whether the connection was opened for this message and nothing has come on it.
+    pub(crate) fn is_first_on_connection(&self) -> bool {
+        self.phases.get().connect.is_some() && self.answered.get().is_none()
     }
 
     /// Marks that a part of the answer came and more of it is to come.
@@ -199,6 +228,7 @@ impl Drop for Attempt<'_> {
             return;
         }
         if self.written.get() > 0 {
+            self.events.arrived(Instant::now());
             self.events.interrupted();
         }
         if let Some((step, part)) = self.limited.get() {

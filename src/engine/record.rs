@@ -4,6 +4,7 @@
 //! Nothing here knows users or sockets. Read `recorder` first.
 
 pub(super) mod cpu;
+pub(super) mod gauge;
 pub(super) mod offered;
 pub(super) mod recorder;
 pub(super) mod redactor;

@@ -1,6 +1,8 @@
 //! The engine against real sockets: what the target sees is what is reported.
 
 mod amounts;
+mod assembled;
+mod at_once;
 mod auth;
 mod certificates;
 mod counting;
@@ -158,6 +160,7 @@ fn closed(profile: Profile) -> Load {
         profile,
         spawn_rate: None,
         max_missing: 0.01,
+        retry_pause: Duration::from_secs(1),
     }
 }
 

@@ -1,30 +1,16 @@
 //! Concurrency and cost: how much an endpoint holds at once, and what its requests cost.
 
-use std::ops::Range;
-use std::time::Duration;
-
-use crate::plan::{Cost, Plan};
-use crate::stats::Snapshot;
+use crate::plan::Cost;
 use crate::stats::result::{
-    CapacityResult, ConcurrencyResult, CostBasis, CostResult, Generator, LimitedBy, SeriesPoint,
+    CapacityResult, ConcurrencyResult, CostBasis, CostResult, Generator, LevelResult, LimitedBy,
     Totals,
 };
 use crate::stats::summary::{Scale, all_steps};
+use crate::stats::{Concurrency, LevelStats, Snapshot};
 
-/// Sums up what was in flight in these run seconds, and what rate and latency say of it (Little's
-/// law). `None` where nothing was measured.
-pub fn concurrency(
-    points: &[SeriesPoint],
-    seconds: Range<u32>,
-    merged: &Snapshot,
-    scale: Scale,
-) -> Option<ConcurrencyResult> {
-    let within: Vec<u64> = points
-        .iter()
-        .filter(|point| seconds.contains(&point.second))
-        .map(|point| point.users)
-        .collect();
-    let max = within.iter().copied().max()?;
+/// Sums up what was there at once, and what rate and latency say of it (Little's law). `None` where
+/// no time was measured.
+pub fn concurrency(merged: &Snapshot, scale: Scale) -> Option<ConcurrencyResult> {
     let length = scale.length.as_secs_f64();
     if length <= 0.0 {
         return None;
@@ -34,18 +20,22 @@ pub fn concurrency(
         .map(|latency| latency.mean() * latency.count() as f64)
         .iter()
         .sum::<f64>();
+    let Concurrency {
+        in_flight,
+        users,
+        slots,
+    } = &merged.concurrency;
+    let level = |level: &LevelStats| LevelResult {
+        mean: level.micros as f64 / 1e6 / length,
+        max: level.most(),
+    };
+    let if_any = |number: &LevelStats| (number.most() > 0).then(|| level(number));
     Some(ConcurrencyResult {
-        mean: within.iter().sum::<u64>() as f64 / within.len() as f64,
-        max,
+        in_flight: Some(level(in_flight)),
+        users: if_any(users),
+        slots: if_any(slots),
         by_latency: spent / 1e6 / length,
     })
-}
-
-/// Run seconds whose samples are the results; at least one.
-pub fn measured_seconds(plan: &Plan, length: Duration) -> Range<u32> {
-    let whole = |time: Duration| time.as_secs_f64().ceil() as u32;
-    // the second in which the warm-up ends belongs to it
-    whole(plan.warmup)..whole(plan.warmup + length).max(whole(plan.warmup) + 1)
 }
 
 /// Works out the price of requests at the rate that the target serves, or says why there is none.
@@ -118,8 +108,10 @@ fn rate(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
-    use crate::stats::StepStats;
+    use crate::stats::{LEVEL_PARTS, StepStats};
 
     fn cost() -> Cost {
         Cost {
@@ -214,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn concurrency_is_observed_and_follows_from_rate_and_latency() {
+    fn concurrency_is_measured_over_time_and_follows_from_rate_and_latency() {
         let mut step = StepStats {
             requests: 200,
             failures: 50,
@@ -222,23 +214,27 @@ mod tests {
         };
         (0..150).for_each(|_| step.latency.record(100_000));
         (0..50).for_each(|_| step.failed_latency.record(100_000));
+        let mut peaks = [0; LEVEL_PARTS];
+        peaks[3] = 12;
         let merged = Snapshot {
             steps: [(0, step)].into(),
+            concurrency: Concurrency {
+                in_flight: LevelStats::new(19_000_000, peaks),
+                users: LevelStats::new(100_000_000, [50; LEVEL_PARTS]),
+                ..Concurrency::default()
+            },
             ..Snapshot::default()
         };
-        let point = |second, users| SeriesPoint {
-            second,
-            users,
-            ..SeriesPoint::default()
-        };
-        let points = [point(0, 90), point(1, 1), point(2, 3), point(3, 90)];
-        let scale = Scale {
-            length: Duration::from_secs(2),
+        let scale = |seconds| Scale {
+            length: Duration::from_secs(seconds),
             arrivals: None,
         };
-        let result = concurrency(&points, 1..3, &merged, scale).unwrap();
-        assert_eq!((result.mean, result.max), (2.0, 3));
+        let result = concurrency(&merged, scale(2)).unwrap();
+        let of = |level: Option<LevelResult>| level.map(|level| (level.mean, level.max));
+        assert_eq!(of(result.in_flight), Some((9.5, 12)));
+        assert_eq!(of(result.users), Some((50.0, 50)));
+        assert_eq!(result.slots, None);
         assert!((result.by_latency - 10.0).abs() < 0.1, "{result:?}");
-        assert_eq!(concurrency(&points, 7..9, &merged, scale), None);
+        assert_eq!(concurrency(&merged, scale(0)), None);
     }
 }

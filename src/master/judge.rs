@@ -266,7 +266,7 @@ impl Rule {
         self.seconds += 1;
         if span.window_seconds > 0 && self.seconds > span.window_seconds {
             if let Some(oldest) = self.window.pop_front() {
-                self.sum.remove(&oldest);
+                self.sum.remove(&oldest, &self.window);
             }
             self.seconds = span.window_seconds;
         }

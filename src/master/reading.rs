@@ -25,6 +25,9 @@ pub struct Reading {
     times: Histogram,
     part: u64,
     whole: u64,
+    /// Largest number at once.
+    #[serde(default)]
+    most: u64,
 }
 
 /// A reading that takes little memory, since a window keeps one for each of its seconds.
@@ -34,6 +37,8 @@ pub struct Packed {
     times: Vec<u8>,
     part: u64,
     whole: u64,
+    #[serde(default)]
+    most: u64,
 }
 
 impl Reader {
@@ -104,6 +109,11 @@ impl Reader {
                 Reading::of_part(dropped, counters.iterations + dropped)
             }
             Metric::Achieved => Reading::of_part(counters.iterations, due),
+            Metric::InFlight => Reading {
+                part: snapshot.concurrency.in_flight.micros,
+                most: snapshot.concurrency.in_flight.most(),
+                ..Reading::default()
+            },
             Metric::Record => Reading::of_times(self.recorded(snapshot)),
         }
     }
@@ -112,7 +122,19 @@ impl Reader {
     /// threshold's bound; `None` where there is nothing to judge, or fewer than `min_count`
     /// samples.
     pub fn observe(&self, reading: &Reading, seconds: f64, min_count: u64) -> Option<f64> {
-        let Reading { times, part, whole } = reading;
+        let Reading {
+            times,
+            part,
+            whole,
+            most,
+        } = reading;
+        if self.threshold.metric == Metric::InFlight {
+            return match self.threshold.aggregate {
+                Aggregate::Max => Some(*most as f64),
+                // time, in microseconds, for which each was in flight
+                _ => (seconds > 0.0).then_some(*part as f64 / 1e6 / seconds),
+            };
+        }
         let enough = |samples: u64| samples >= min_count.max(1);
         let scale = if self.threshold.quantity == Quantity::Number {
             Unit::One.in_base()
@@ -236,15 +258,30 @@ impl Reading {
 
     /// Adds the samples of another reading.
     pub fn add(&mut self, other: &Reading) {
-        let Reading { times, part, whole } = other;
+        let Reading {
+            times,
+            part,
+            whole,
+            most,
+        } = other;
         self.times.merge(times);
         self.part += part;
         self.whole += whole;
+        self.most = self.most.max(*most);
     }
 
-    /// Removes the samples of a reading that was added before.
-    pub fn remove(&mut self, other: &Packed) {
-        let Packed { times, part, whole } = other;
+    /// Removes the samples of a reading that was added before. The largest number is then that of
+    /// `rest`, the readings that are left.
+    pub fn remove<'a>(&mut self, other: &Packed, rest: impl IntoIterator<Item = &'a Packed>) {
+        let Packed {
+            times,
+            part,
+            whole,
+            most,
+        } = other;
+        if self.most == *most {
+            self.most = rest.into_iter().map(|left| left.most).max().unwrap_or(0);
+        }
         // our own encoding, made a few minutes ago
         self.times
             .remove(&Histogram::decode(times).unwrap_or_default());
@@ -254,11 +291,17 @@ impl Reading {
 
     /// Makes a copy that takes little memory.
     pub fn pack(&self) -> Packed {
-        let Reading { times, part, whole } = self;
+        let Reading {
+            times,
+            part,
+            whole,
+            most,
+        } = self;
         Packed {
             times: times.encode(),
             part: *part,
             whole: *whole,
+            most: *most,
         }
     }
 }

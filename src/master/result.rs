@@ -5,7 +5,6 @@ mod names;
 mod offered;
 mod warnings;
 
-use std::ops::Range;
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -14,6 +13,7 @@ pub use ending::{Ending, Obstacle};
 use ending::{judge_capacity, judgement, with_losses};
 pub use names::step_names;
 use names::{flow_names, task_names, trend_names};
+use offered::Circumstances;
 use warnings::warnings;
 
 use super::blocks::Blocks;
@@ -116,13 +116,13 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         incomplete,
     } = parts;
     let plan = &file.plan;
-    let whole = roster.merged().into_owned();
+    let mut whole = roster.merged().into_owned();
+    whole.concurrency.refine(&timeline.most_at_once());
     let generator = saturation::judge(&whole, roster);
     let Measured {
         samples: merged,
         scale,
         thresholds,
-        seconds,
     } = measured(plan, whole, roster, search, judge);
     let totals = Totals {
         late: timeline.late(),
@@ -130,7 +130,13 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     };
     let names = step_names(plan);
     let until = cut_at.map_or(Duration::MAX, |at| at.saturating_sub(plan.warmup + HEARING));
-    let load = offered::offered(plan, file.workers, &merged.counters, until)
+    let circumstances = Circumstances {
+        workers: file.workers,
+        gone: roster.lost() + roster.left_early() + roster.failed(),
+        generator: &generator,
+        until,
+    };
+    let load = offered::offered(plan, &merged, &circumstances)
         .filter(|_| started_at.is_some() && search.is_none() && roster.tells_offered_load());
     let judged = verdict::judge(plan, thresholds, &totals, load.as_ref());
     let capacity = search.map(Search::result);
@@ -138,7 +144,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         Some(found) => judge_capacity(found, judged),
         None => judged,
     };
-    let judgement = judgement(plan, judged, &generator, ending);
+    let judgement = judgement(plan, judged, &generator, load.as_ref(), ending);
     let message = with_losses(judgement.message, roster);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -156,7 +162,6 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         verdict: judgement.verdict,
         reason: judgement.reason,
         message,
-        load,
         steps: step_results(&merged, &names, scale),
         tasks: task_results(&merged, &task_names(plan)),
         records: record_results(&merged, &trend_names(plan)),
@@ -186,13 +191,14 @@ pub fn build(parts: Parts<'_>) -> RunResult {
             beside.to_vec(),
         ]
         .concat(),
-        concurrency: cost::concurrency(timeline.points(), seconds, &merged, scale),
+        concurrency: cost::concurrency(&merged, scale),
         cost: plan
             .cost
             .as_ref()
             .map(|prices| cost::price(prices, &totals, &merged, capacity.as_ref(), &generator)),
         capacity,
         generator,
+        load,
         totals,
     }
 }
@@ -202,8 +208,6 @@ struct Measured {
     samples: Snapshot,
     scale: Scale,
     thresholds: Vec<ThresholdResult>,
-    /// Run seconds in which the samples ended.
-    seconds: Range<u32>,
 }
 
 /// Picks the level that a search for the capacity keeps, or else the whole run.
@@ -219,7 +223,6 @@ fn measured(
             samples: with_the_rest_as_warmup(&level.samples, &whole),
             scale: level.scale,
             thresholds: level.thresholds.clone(),
-            seconds: level.seconds.clone(),
         },
         None => {
             let scale = scale(plan, roster.length());
@@ -227,7 +230,6 @@ fn measured(
                 thresholds: judge.results(&whole, scale),
                 samples: whole,
                 scale,
-                seconds: cost::measured_seconds(plan, scale.length),
             }
         }
     }

@@ -2,7 +2,6 @@
 //! and what came of them.
 
 use std::collections::BTreeMap;
-use std::ops::Range;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -12,10 +11,10 @@ use super::saturation::judge_one;
 use super::verdict;
 use crate::plan::capacity::{JudgedLevel, LimitedBy, Next, Purpose};
 use crate::plan::{Arrival, Capacity, Level, Load, Plan, Population, Profile};
-use crate::stats::Snapshot;
 use crate::stats::format;
 use crate::stats::result::{self, CapacityLevel, CapacityResult, ThresholdResult, Totals, Verdict};
 use crate::stats::summary::Scale;
+use crate::stats::{Concurrency, Snapshot};
 use crate::wire::fleet;
 
 /// Part of a level's arrivals that must become iterations for it to hold.
@@ -42,6 +41,8 @@ struct Current {
     end: u32,
     /// Samples of each worker, since each may be the bottleneck.
     samples: BTreeMap<u32, Snapshot>,
+    /// Requests in flight and busy slots of all workers, second by second.
+    at_once: Concurrency,
     /// The test as if this level, without the time it needs to settle, were all of it.
     plan: Plan,
     judge: Judge,
@@ -56,8 +57,6 @@ pub struct Kept {
     pub scale: Scale,
     /// The thresholds as this level met them.
     pub thresholds: Vec<ThresholdResult>,
-    /// Run seconds in which the samples ended.
-    pub seconds: Range<u32>,
 }
 
 /// A search under way: levels announced, and what came of them.
@@ -169,6 +168,9 @@ impl Search {
     pub fn add_second(&mut self, second: u32, snapshot: &Snapshot) {
         if let Some(current) = &mut self.current {
             current.judge.add_second(second, snapshot);
+            if (current.judged_from..current.end).contains(&second) {
+                current.at_once.follow(&snapshot.concurrency);
+            }
         }
     }
 
@@ -243,6 +245,7 @@ impl Search {
             judged_from: at + seconds(settle),
             end: at + seconds(hold),
             samples: BTreeMap::new(),
+            at_once: Concurrency::default(),
             judge: Judge::new(&plan),
             plan,
         });
@@ -257,6 +260,7 @@ impl Search {
             judged_from,
             end,
             samples,
+            at_once,
             plan,
             judge,
         } = current;
@@ -275,6 +279,7 @@ impl Search {
             .find_map(|(worker, snapshot)| judge_one(*worker, snapshot));
         let mut merged = Snapshot::default();
         samples.values().for_each(|snapshot| merged.merge(snapshot));
+        merged.concurrency.refine(&at_once);
         let totals = Totals::of(&merged, scale);
         let thresholds = judge.results(&merged, scale);
         let judgement = verdict::judge(&plan, thresholds.clone(), &totals, None);
@@ -310,7 +315,6 @@ impl Search {
                 samples: merged,
                 scale,
                 thresholds,
-                seconds: judged_from..end,
             });
         }
     }

@@ -3,7 +3,24 @@
 
 use std::borrow::Cow;
 
-use crate::stats::Snapshot;
+use crate::stats::{Concurrency, Snapshot};
+
+/// What does not add up over time.
+#[derive(Debug)]
+pub struct Gauges {
+    users: u64,
+    concurrency: Concurrency,
+}
+
+impl Gauges {
+    /// Those of the samples of a process.
+    pub fn of(samples: &Snapshot) -> Self {
+        Self {
+            users: samples.users,
+            concurrency: samples.concurrency.clone(),
+        }
+    }
+}
 
 /// Samples of all processes, added up.
 #[derive(Debug, Default)]
@@ -14,10 +31,13 @@ pub struct Sum {
 }
 
 impl Sum {
-    /// Adds the samples of a later second of a process that showed `users` users in the one before.
-    pub fn follow(&mut self, users: u64, second: &Snapshot) {
+    /// Adds the samples of a later second of a process, and what `before` was the second and is `now`.
+    pub fn follow(&mut self, before: &Gauges, now: &Gauges, second: &Snapshot) {
+        let mut concurrency = std::mem::take(&mut self.samples.concurrency);
+        concurrency.replace(&before.concurrency, &now.concurrency);
         self.samples.merge(second);
-        self.samples.users = self.samples.users.saturating_sub(users);
+        self.samples.concurrency = concurrency;
+        self.samples.users = self.samples.users.saturating_sub(before.users);
     }
 
     /// Puts the samples of a process in place of those that were added of it before.
@@ -55,7 +75,7 @@ fn added<'a>(all: impl Iterator<Item = &'a Snapshot>) -> Snapshot {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::StepStats;
+    use crate::stats::{LEVEL_PARTS, LevelStats, StepStats};
 
     fn samples(requests: u64, users: u64) -> Snapshot {
         let mut stats = StepStats {
@@ -63,9 +83,15 @@ mod tests {
             ..StepStats::default()
         };
         stats.latency.record(requests);
+        let mut peaks = [0; LEVEL_PARTS];
+        peaks[users as usize % LEVEL_PARTS] = users;
         Snapshot {
             steps: [(0, stats)].into(),
             users,
+            concurrency: Concurrency {
+                users: LevelStats::new(users * 1_000, peaks),
+                ..Concurrency::default()
+            },
             ..Snapshot::default()
         }
     }
@@ -76,8 +102,9 @@ mod tests {
         let mut sum = Sum::default();
         for (nth, requests, users) in [(0, 3, 5), (1, 4, 7), (0, 5, 2), (1, 1, 9)] {
             let second = samples(requests, users);
-            sum.follow(processes[nth].users, &second);
+            let before = Gauges::of(&processes[nth]);
             processes[nth].follow(&second);
+            sum.follow(&before, &Gauges::of(&processes[nth]), &second);
         }
         assert_eq!(*sum.get(processes.iter()), added(processes.iter()));
         assert!(matches!(sum.get(processes.iter()), Cow::Borrowed(_)));

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::stats::Snapshot;
 use crate::stats::result::SeriesPoint;
+use crate::stats::{Concurrency, Snapshot};
 
 /// Most points of a series; when it is full, two neighbours become one.
 const MAX_POINTS: usize = 1200;
@@ -26,6 +26,9 @@ pub struct Timeline {
     completed_through: Option<u32>,
     /// Requests that came in after their second was complete; they count in the totals.
     late: u64,
+    /// Largest numbers of requests in flight, users and busy slots in the complete seconds.
+    #[serde(default)]
+    most: [u64; 3],
 }
 
 /// A second of the run.
@@ -71,6 +74,7 @@ impl Timeline {
             resolution: 0,
             completed_through: None,
             late: 0,
+            most: [0; 3],
         }
     }
 
@@ -111,8 +115,30 @@ impl Timeline {
         for (second, found) in &complete {
             self.push(found.point(*second));
             self.completed_through = Some(*second);
+            let Concurrency {
+                in_flight,
+                users,
+                slots,
+            } = &found.snapshot.concurrency;
+            for (most, level) in self.most.iter_mut().zip([in_flight, users, slots]) {
+                *most = level.most().max(*most);
+            }
         }
         complete.into_iter().collect()
+    }
+
+    /// Largest numbers of requests in flight, users and busy slots at once in the complete seconds.
+    pub fn most_at_once(&self) -> Concurrency {
+        let mut at_once = Concurrency::default();
+        let Concurrency {
+            in_flight,
+            users,
+            slots,
+        } = &mut at_once;
+        for (level, most) in [in_flight, users, slots].into_iter().zip(self.most) {
+            level.set_most(most);
+        }
+        at_once
     }
 
     /// The newest second before `end`, complete or not.
@@ -182,7 +208,7 @@ fn joined(a: SeriesPoint, b: SeriesPoint) -> SeriesPoint {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::StepStats;
+    use crate::stats::{LEVEL_PARTS, LevelStats, StepStats};
 
     fn requests(count: u64) -> Snapshot {
         Snapshot {
@@ -232,6 +258,39 @@ mod tests {
         let timeline = Timeline::default();
         assert!(!timeline.is_past(10, 18));
         assert!(timeline.is_past(10, 19));
+    }
+
+    #[test]
+    fn the_largest_number_of_a_fleet_is_that_of_a_moment_not_the_sum_of_each_ones() {
+        let busy = |at: usize, most: u64| {
+            let mut peaks = [0; LEVEL_PARTS];
+            peaks[at] = most;
+            let in_flight = LevelStats::new(most * 1000, peaks);
+            Snapshot {
+                concurrency: Concurrency {
+                    in_flight,
+                    ..Concurrency::default()
+                },
+                ..Snapshot::default()
+            }
+        };
+        let mut timeline = Timeline::default();
+        // two workers, one busy early in the second, the other late; both at once in the next
+        timeline.add(0, &busy(1, 7));
+        timeline.add(0, &busy(8, 6));
+        timeline.add(1, &busy(3, 4));
+        timeline.add(1, &busy(3, 4));
+        timeline.complete(u32::MAX);
+        let mut whole = Snapshot::default();
+        for worker in [[busy(1, 7), busy(3, 4)], [busy(8, 6), busy(3, 4)]] {
+            let mut of_worker = Snapshot::default();
+            worker.iter().for_each(|second| of_worker.follow(second));
+            whole.merge(&of_worker);
+        }
+        assert_eq!(whole.concurrency.in_flight.most(), 13);
+        whole.concurrency.refine(&timeline.most_at_once());
+        let in_flight = whole.concurrency.in_flight;
+        assert_eq!((in_flight.most(), in_flight.micros), (8, 21_000));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Expressions in CEL over an answer and the user's values: for `if`, `until`, and checks that
 //! nothing shorter can say.
 //!
-//! They may refer to `status`, `headers`, `body`, `json` and `latency` of the last answer,
+//! They may refer to `status`, `headers`, `body`, `json`, `rawEvents` and `latency` of the last answer,
 //! `vars.NAME` (variables and extracted values), `feeders.NAME.COLUMN`, `iteration` and `user.id`.
 //! Header names are in lower case, values of one name are joined by `, `; `latency` is in
 //! milliseconds. Functions are those of CEL and of its strings library.
@@ -91,6 +91,9 @@ pub trait Subject {
     fn body(&self) -> Result<&[u8], &str>;
     /// The whole body as JSON, or the reason why it is none.
     fn json(&self) -> Result<&Value, &str>;
+    /// The events of a stream, each with `event`, `data` and `json`, or the reason why there are
+    /// none.
+    fn raw_events(&self) -> Result<&Value, &str>;
     /// Time from the intended start to the last byte.
     fn latency(&self) -> Duration;
 }
@@ -169,6 +172,11 @@ impl Cel {
     /// Parts of an answer that the expression reads.
     pub fn answer_parts(&self) -> AnswerParts {
         self.references().answer_parts()
+    }
+
+    /// Tells whether the expression reads the events of a stream.
+    pub fn reads_events(&self) -> bool {
+        self.references().raw_events
     }
 
     /// Fails on the first variable or feeder that is not declared.
@@ -433,6 +441,7 @@ impl CompiledCel {
             headers,
             body,
             json,
+            raw_events,
             latency,
             vars,
             feeders,
@@ -451,6 +460,9 @@ impl CompiledCel {
         }
         if let Some(wanted) = json {
             context.add_variable_as_val("json", values::part(subject()?.json()?, wanted));
+        }
+        if *raw_events {
+            context.add_variable_as_val("rawEvents", values::json(subject()?.raw_events()?));
         }
         if *latency {
             context.add_variable_as_val(

@@ -38,6 +38,9 @@ pub enum Load {
         /// Largest share of users' time, 0 to 1, that may be missing in a run that passes.
         #[serde(default = "one_percent")]
         max_missing: f64,
+        /// Longest pause of a user whose requests fail at once; zero for none.
+        #[serde(default = "one_second", with = "duration::micros")]
+        retry_pause: Duration,
     },
     /// A number of iterations started per second, whether earlier ones have ended or not.
     #[serde(rename_all = "camelCase")]
@@ -70,6 +73,9 @@ pub struct Iterations {
     /// Time after which no iteration starts any more; `None`: no limit.
     #[serde(with = "duration::optional_micros")]
     pub max_duration: Option<Duration>,
+    /// Longest pause of a user whose requests fail at once; zero for none.
+    #[serde(default = "one_second", with = "duration::micros")]
+    pub retry_pause: Duration,
 }
 
 impl Iterations {
@@ -110,6 +116,12 @@ pub const SPAWN_RATE: f64 = 100.0;
 /// Share of load that may be missing, where a plan of an older release does not say.
 fn one_percent() -> f64 {
     0.01
+}
+
+/// Longest pause of a user whose requests fail at once, where a plan of an older release does not
+/// say.
+fn one_second() -> Duration {
+    Duration::from_secs(1)
 }
 
 /// Time of users over the whole fleet, in seconds.
@@ -156,6 +168,15 @@ impl Load {
         match self {
             Load::Closed { profile, .. } | Load::Open { profile, .. } => Some(profile.length()),
             Load::Iterations(_) | Load::Capacity(_) => None,
+        }
+    }
+
+    /// Longest pause of a user whose requests fail at once; zero for none, as in open load.
+    pub fn retry_pause(&self) -> Duration {
+        match self {
+            Load::Closed { retry_pause, .. } => *retry_pause,
+            Load::Iterations(iterations) => iterations.retry_pause,
+            Load::Open { .. } | Load::Capacity(_) => Duration::ZERO,
         }
     }
 
@@ -220,7 +241,7 @@ mod tests {
         fn iterations_add_up_over_any_split(
             count in 0u64..1000, users in 1u32..40, per_user: bool, workers in 1u32..9, shards in 1u32..5, part in 0.0..1.0f64,
         ) {
-            let iterations = Iterations { count, users, per_user, max_duration: None };
+            let iterations = Iterations { count, users, per_user, max_duration: None, retry_pause: Duration::ZERO };
             let total = iterations.total();
             let (mut dealt, mut dealt_again) = (0, 0);
             for worker in 0..workers {

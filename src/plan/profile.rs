@@ -15,6 +15,8 @@ const ROUNDING: f64 = 1e-9;
 /// Shortest step, in seconds, in which the time of users is summed up: that in which workers adjust
 /// their number.
 const MIN_STEP: f64 = 0.01;
+/// Time for which a level is held at least to count as one that is to be reached.
+const SHORT: Duration = Duration::from_millis(100);
 /// Most steps in which the time of users is summed up.
 const MAX_STEPS: f64 = 50_000.0;
 
@@ -162,6 +164,22 @@ impl Profile {
     /// Whole users at `at` after the start, over the whole fleet.
     pub fn users(&self, at: Duration) -> u64 {
         (self.level(at) + ROUNDING).floor() as u64
+    }
+
+    /// Times up to `at` at which the level has a peak of some length: shortly after the begin of each
+    /// stage and shortly before its end.
+    pub fn turns(&self, at: Duration) -> Vec<Duration> {
+        let mut begin = Duration::ZERO;
+        let mut turns = Vec::new();
+        for stage in &self.stages {
+            let end = (begin + stage.duration).min(at);
+            let inside = end.saturating_sub(begin).min(2 * SHORT) / 2;
+            if begin < at && !inside.is_zero() {
+                turns.extend([begin + inside, end - inside]);
+            }
+            begin += stage.duration;
+        }
+        turns
     }
 
     /// Arrivals due up to `at`, over the whole fleet: the integral of the rate.

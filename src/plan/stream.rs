@@ -40,6 +40,12 @@ pub enum StreamPreset {
     /// `stream: true` and `stream_options.include_usage` are added to the `json` body unless it
     /// sets them or is text, and the stream must end with `[DONE]` unless `until` is set.
     OpenAI,
+    /// Responses of OpenAI's newer API, measured as with `OpenAI`. `stream: true` is added to the
+    /// `json` body; the stream must end with `response.completed` or `response.incomplete`.
+    OpenAIResponses,
+    /// Messages of Anthropic's API, measured as with `OpenAI`. `stream: true` is added to the `json`
+    /// body; the stream must end with `message_stop`.
+    AnthropicMessages,
 }
 
 /// Mark that the last event is known by.
@@ -50,6 +56,8 @@ pub enum Until {
     Text(String),
     /// An event of this name.
     Event(String),
+    /// An event of one of these types, as its data says in `type` or else its name.
+    Types(Vec<String>),
     /// An event in whose JSON the first node found is neither false nor null.
     JsonPath(JsonPath),
 }

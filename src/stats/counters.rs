@@ -56,10 +56,13 @@ pub struct Counters {
     /// Measured arrivals of open load that a worker took on, started or dropped, in millionths: its
     /// part of the profile's integral.
     pub arrival_micros: u64,
+    /// Time, in microseconds over all users, for which users paused in the measured part because
+    /// their requests failed at once.
+    pub retry_pause_micros: u64,
 }
 
 /// Number of counters.
-pub(super) const COUNT: usize = 19;
+pub(super) const COUNT: usize = 20;
 
 /// Number of counters in snapshots of format 3.
 pub(super) const COUNT_OF_3: usize = 16;
@@ -112,6 +115,7 @@ impl Counters {
             user_micros,
             retired_micros,
             arrival_micros,
+            retry_pause_micros,
         } = self;
         [
             iterations,
@@ -133,6 +137,7 @@ impl Counters {
             user_micros,
             retired_micros,
             arrival_micros,
+            retry_pause_micros,
         ]
     }
 

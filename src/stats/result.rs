@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::errors::ErrorClass;
 
-pub use load::{ArrivalLoad, LoadResult, UserLoad};
+pub use load::{ArrivalLoad, Cause, IterationLoad, LoadResult, Shortfall, UserLoad};
 pub use reason::Reason;
 pub use stream::{GoodputResult, LlmResult, StreamResult, TokenRate, TokensFrom};
 
@@ -75,7 +75,7 @@ pub struct RunResult {
     /// Outcome of a capacity search; the rest of the result is of the level it confirmed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capacity: Option<CapacityResult>,
-    /// Users or iterations in flight over the run.
+    /// Requests in flight, users and busy slots over the measured part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<ConcurrencyResult>,
     /// Costs, where the test states prices.
@@ -159,6 +159,10 @@ pub struct Totals {
     /// Attempts that were sent and given up for another; in no other count.
     #[serde(default)]
     pub retries: u64,
+    /// Time over all users for which they paused because requests failed at once (`retryPause` of
+    /// the load).
+    #[serde(default)]
+    pub retry_pause_micros: u64,
     /// Redirections that were followed; in no other count.
     #[serde(default)]
     pub redirect_hops: u64,
@@ -443,16 +447,34 @@ impl fmt::Display for LimitedBy {
     }
 }
 
-/// Users of a closed load, or iterations in flight of an open one.
+/// Requests, users and slots that were there at once, over the measured part up to the end of the
+/// load.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConcurrencyResult {
-    /// Mean over the ends of all seconds.
-    pub mean: f64,
-    /// Largest number at the end of a second.
-    pub max: u64,
+    /// Requests in flight: sent and not answered. `None` in results of a release that did not
+    /// measure them.
+    #[serde(default)]
+    pub in_flight: Option<LevelResult>,
+    /// Users of closed load and of a number of iterations, whether or not they pause; `None`
+    /// without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<LevelResult>,
+    /// Slots of open load with an iteration, whether or not it pauses; `None` without any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slots: Option<LevelResult>,
     /// Requests in flight by Little's law: the rate times the mean latency.
     pub by_latency: f64,
+}
+
+/// Number of things that were there at once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct LevelResult {
+    /// Mean over time: the integral of the number, divided by the length.
+    pub mean: f64,
+    /// Largest number at any time. Those of several threads and workers are added for each tenth of
+    /// a second, so with several it may be larger than the truth, and never is smaller.
+    pub max: u64,
 }
 
 /// Costs of the target at this run's rate; amounts are in `currency`.
@@ -649,7 +671,7 @@ pub struct SeriesPoint {
     pub requests: u64,
     /// Failed requests.
     pub failures: u64,
-    /// Users alive, or iterations in flight, at the end.
+    /// Users alive, or busy slots of open load, at the end.
     pub users: u64,
     /// Median latency of successes, in microseconds.
     pub p50: u64,

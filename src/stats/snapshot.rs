@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 
 use super::codec::{Reader, Writer};
 use super::counters::{COUNT, COUNT_OF_3};
-use super::{Counters, ErrorTable, Histogram, StatsError, StepStats, TaskStats, TrendStats};
+use super::{
+    Concurrency, Counters, ErrorTable, Histogram, StatsError, StepStats, TaskStats, TrendStats,
+};
 
-/// Version of the encoding. Version 3, which lacks the counters of offered load, is read as well;
-/// any other is refused.
+/// Version of the encoding. Version 3, which lacks the counters of offered load and what was there at
+/// once, is read as well; any other is refused.
 pub const FORMAT: u64 = 4;
 
 /// Oldest version that is read, and written for a reader that knows no newer one.
@@ -32,8 +34,10 @@ pub struct Snapshot {
     pub errors: ErrorTable,
     /// Schedule lag: first action of an iteration minus its intended time.
     pub lag: Histogram,
-    /// Users alive (closed load) or iterations in flight (open load) at the end of the interval.
+    /// Users alive (closed load) or busy slots (open load) at the end of the interval.
     pub users: u64,
+    /// Requests in flight, users and busy slots over the interval, as far as it is measured.
+    pub concurrency: Concurrency,
 }
 
 impl Snapshot {
@@ -48,6 +52,7 @@ impl Snapshot {
             errors,
             lag,
             users,
+            concurrency,
         } = other;
         for (place, step) in steps {
             self.steps.entry(*place).or_default().merge(step);
@@ -62,13 +67,18 @@ impl Snapshot {
         self.errors.merge(errors);
         self.lag.merge(lag);
         self.users += users;
+        self.concurrency.merge(concurrency);
     }
 
     /// Adds the statistics of the same fleet in a later interval: like [`merge`](Self::merge), but
-    /// `users` becomes the later number, since a gauge does not add up over time.
+    /// `users` becomes the later number, since a gauge does not add up over time, and of what was
+    /// there at once the larger number stays.
     pub fn follow(&mut self, later: &Snapshot) {
+        let mut concurrency = std::mem::take(&mut self.concurrency);
+        concurrency.follow(&later.concurrency);
         self.merge(later);
         self.users = later.users;
+        self.concurrency = concurrency;
     }
 
     /// Number of measured requests over all steps.
@@ -114,6 +124,7 @@ impl Snapshot {
             errors,
             lag,
             users,
+            concurrency,
         } = self;
         let mut out = Writer::default();
         out.number(format);
@@ -124,6 +135,9 @@ impl Snapshot {
         write_places(&mut out, steps, StepStats::write);
         write_places(&mut out, tasks, TaskStats::write);
         write_places(&mut out, trends, TrendStats::write);
+        if format > OLDEST_FORMAT {
+            concurrency.write(&mut out);
+        }
         out.0
     }
 
@@ -143,6 +157,11 @@ impl Snapshot {
             steps: read_places(&mut reader, StepStats::read)?,
             tasks: read_places(&mut reader, TaskStats::read)?,
             trends: read_places(&mut reader, TrendStats::read)?,
+            concurrency: if format > OLDEST_FORMAT {
+                Concurrency::read(&mut reader)?
+            } else {
+                Concurrency::default()
+            },
         };
         reader.end()?;
         Ok(snapshot)
@@ -241,6 +260,7 @@ mod tests {
         snapshot.counters.retries += us % 2;
         snapshot.lag.record(us % 100);
         snapshot.users += 1;
+        snapshot.concurrency.in_flight.micros += us;
     }
 
     fn step_parts(step: &mut StepStats, us: u64) {
@@ -294,6 +314,7 @@ mod tests {
         assert!(!tells_offered_load(&older) && tells_offered_load(&snapshot.encode()));
         let read = Snapshot::decode(&older).unwrap();
         snapshot.counters.user_micros = 0;
+        snapshot.concurrency = Concurrency::default();
         assert_eq!(read, snapshot);
     }
 
@@ -388,6 +409,7 @@ mod tests {
             prop_assert_eq!(&merged.steps, &whole.steps);
             prop_assert_eq!((&merged.tasks, &merged.trends), (&whole.tasks, &whole.trends));
             prop_assert_eq!(merged.counters, whole.counters);
+            prop_assert_eq!(&merged.concurrency, &whole.concurrency);
             prop_assert_eq!(&merged.lag, &whole.lag);
             prop_assert_eq!(merged.errors.total(), whole.errors.total());
             for (place, step) in &merged.steps {

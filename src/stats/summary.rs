@@ -94,6 +94,7 @@ impl Totals {
             control: counters.control,
             control_failures: counters.control_failures,
             retries: counters.retries,
+            retry_pause_micros: counters.retry_pause_micros,
             redirect_hops: counters.redirect_hops,
             received_by_target: snapshot.received_by_target(),
             checks_passed: sum.checks_passed,

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 mod canary;
 mod inputs;
+mod offered;
 mod one_liner;
 mod program;
 mod stopping;
@@ -47,7 +48,7 @@ fn what_is_wrong_with_a_file_is_said_and_exits_2() {
         (
             "http://127.0.0.1:9",
             "ftp://x",
-            "spec.target.url: \"ftp://x\" does not begin with http:// or https://",
+            "spec.target.url: \"ftp://x\" does not begin with http:// or https://, nor with grpc:// or grpcs://",
         ),
         (
             "    closed:",

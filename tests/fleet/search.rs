@@ -64,7 +64,7 @@ async fn workers_find_together_what_the_target_holds() {
     // each is 40 ms and more in flight
     let concurrency = result.concurrency.unwrap();
     assert!(
-        concurrency.by_latency > priced * 0.038 && concurrency.max <= 200,
+        concurrency.by_latency > priced * 0.038 && concurrency.in_flight.unwrap().max <= 200,
         "{concurrency:?}"
     );
 }

@@ -181,6 +181,9 @@ impl Context<'_> {
             [(_, ConditionSpec::Exists(exists))] => return vec![Condition::Exists(*exists)],
             _ => {}
         }
+        if let Some(why) = contradiction(specs) {
+            self.problems.add(path, why);
+        }
         let mut must = Vec::new();
         for (name, spec) in specs.set() {
             let path = format!("{path}.{name}");
@@ -287,6 +290,65 @@ impl Context<'_> {
                 .add(path, format!("{count} {what}, at most {most} are allowed"));
         }
     }
+}
+
+/// Says why no part of an answer meets all conditions, where their bounds leave no room.
+fn contradiction(specs: &AnyOf<ConditionSpec>) -> Option<&'static str> {
+    let lengths = |pick: fn(&ConditionSpec) -> Option<u64>| {
+        specs.set().iter().filter_map(move |(_, spec)| pick(spec))
+    };
+    let least = lengths(|spec| match spec {
+        ConditionSpec::Length(length) | ConditionSpec::MinLength(length) => {
+            Some(u64::from(*length))
+        }
+        _ => None,
+    });
+    let most = lengths(|spec| match spec {
+        ConditionSpec::Length(length) | ConditionSpec::MaxLength(length) => {
+            Some(u64::from(*length))
+        }
+        _ => None,
+    });
+    if least
+        .max()
+        .zip(most.min())
+        .is_some_and(|(least, most)| least > most)
+    {
+        return Some("never passes: no length is within these bounds");
+    }
+    let numbers = |pick: fn(&ConditionSpec) -> Option<&Value>| {
+        specs
+            .set()
+            .iter()
+            .filter_map(move |(_, spec)| pick(spec)?.as_f64())
+    };
+    let above = numbers(|spec| match spec {
+        ConditionSpec::Above(bound) => Some(bound),
+        _ => None,
+    });
+    let at_least = numbers(|spec| match spec {
+        ConditionSpec::AtLeast(bound) | ConditionSpec::Equals(bound) => Some(bound),
+        _ => None,
+    });
+    let below = numbers(|spec| match spec {
+        ConditionSpec::Below(bound) => Some(bound),
+        _ => None,
+    });
+    let at_most = numbers(|spec| match spec {
+        ConditionSpec::AtMost(bound) | ConditionSpec::Equals(bound) => Some(bound),
+        _ => None,
+    });
+    let (above, at_least) = (above.reduce(f64::max), at_least.reduce(f64::max));
+    let (below, at_most) = (below.reduce(f64::min), at_most.reduce(f64::min));
+    let crossed = |low: Option<f64>, high: Option<f64>, touching: bool| {
+        low.zip(high)
+            .is_some_and(|(low, high)| low > high || !touching && low >= high)
+    };
+    let is_empty = crossed(above, below, false)
+        || crossed(above, at_most, false)
+        || crossed(at_least, below, false)
+        || crossed(at_least, at_most, true);
+    is_empty.then_some("never passes: no number is within these bounds")
 }
 
 #[cfg(test)]

@@ -285,6 +285,7 @@ fn check_iterations(path: &str, iterations: &IterationsSpec, problems: &mut Prob
         users,
         per_user,
         max_duration,
+        retry_pause,
     } = iterations;
     for (field, number) in [("count", *count), ("users", *users)] {
         if number == 0 {
@@ -299,6 +300,7 @@ fn check_iterations(path: &str, iterations: &IterationsSpec, problems: &mut Prob
         users: *users,
         per_user: *per_user,
         max_duration,
+        retry_pause: problems.duration(&format!("{path}.retryPause"), retry_pause),
     })
 }
 
@@ -413,6 +415,7 @@ fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Opt
         stages,
         spawn_rate,
         max_missing,
+        retry_pause,
     } = closed;
     let shape = Shape {
         level: users.map(Amount::from),
@@ -431,11 +434,13 @@ fn check_closed(path: &str, closed: &ClosedSpec, problems: &mut Problems) -> Opt
             problems.add(field, "must be whole: there is no part of a user");
         }
     }
+    let retry_pause = problems.duration(&format!("{path}.retryPause"), retry_pause);
     let max_missing = check_share(&format!("{path}.maxMissing"), max_missing, problems);
     Some(Load::Closed {
         profile: check_profile(path, shape, 1.0, problems)?,
         spawn_rate: spawn_rate.map(Amount::get),
         max_missing,
+        retry_pause,
     })
 }
 

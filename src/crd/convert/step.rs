@@ -215,6 +215,7 @@ impl Context<'_> {
         if step.grpc.as_ref().is_some_and(|grpc| grpc.health.is_some()) {
             checks = with_health(checks);
         }
+        self.can_match(&format!("{path}.checks"), step, &checks);
         let extract = self.extracts(&format!("{path}.extract"), extract, &names, answers);
         let record = self.records(&format!("{path}.record"), record, &names);
         let (default_name, call) = call?;

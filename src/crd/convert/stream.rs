@@ -41,7 +41,7 @@ impl Context<'_> {
         }
         let until = match (until, preset) {
             (Some(until), _) => Some(self.until(&format!("{path}.until"), *format, until)?),
-            (None, Some(StreamPreset::OpenAI)) => Some(Until::Text(DONE.to_owned())),
+            (None, Some(preset)) => Some(end_of(*preset)),
             (None, None) => None,
         };
         Some(HttpStream {
@@ -51,10 +51,33 @@ impl Context<'_> {
         })
     }
 
+    /// Checks that each of a step's `checks`, which are at `path`, can pass.
+    pub(super) fn can_match(&mut self, path: &str, step: &StepSpec, checks: &[Check]) {
+        // what a target says beside a failure has any form
+        let of_status = |check: &Check| matches!(check, Check::Status(_));
+        let Some(http) = step.http.as_ref().filter(|_| !checks.iter().any(of_status)) else {
+            return;
+        };
+        for (i, check) in checks.iter().enumerate() {
+            let why = match (check, &http.stream) {
+                (Check::JsonPath { path, .. }, Some(stream)) => no_such_part(path, stream),
+                (Check::JsonPath { .. }, None) if http.method == "HEAD" => {
+                    Some("never passes: an answer to HEAD has no body".to_owned())
+                }
+                (Check::Cel(cel), None) if cel.reads_events() => {
+                    Some("never passes: rawEvents goes with http.stream only".to_owned())
+                }
+                _ => None,
+            };
+            if let Some(why) = why {
+                self.problems.add(format!("{path}[{i}]"), why);
+            }
+        }
+    }
+
     /// Checks that a body asks for the stream that a preset reads, where it could not be made to:
     /// by its author's own word, or as text that is sent as written.
     fn asks_for_stream(&mut self, path: &str, json: &Value, preset: StreamPreset) {
-        let StreamPreset::OpenAI = preset;
         if json["stream"] == Value::Bool(false) {
             self.problems.add(
                 path,
@@ -65,7 +88,10 @@ impl Context<'_> {
                 path,
                 "asks for no stream, and text is sent as written; add \"stream\": true, which http.stream.preset reads",
             );
-        } else if json.is_object() && json["stream_options"].get("include_usage").is_none() {
+        } else if preset == StreamPreset::OpenAI
+            && json.is_object()
+            && json["stream_options"].get("include_usage").is_none()
+        {
             self.problems.warn(
                 path,
                 "asks for no usage, and text is sent as written: tokens are counted by events; add \"stream_options\": {\"include_usage\": true}",
@@ -174,19 +200,74 @@ impl Context<'_> {
     }
 }
 
+/// Parts of a language model's answer as it is put together.
+const ASSEMBLED: [&str; 7] = [
+    "text",
+    "reasoning",
+    "toolCalls",
+    "finishReason",
+    "usage",
+    "message",
+    "refusal",
+];
+
+/// Says why a JSONPath finds nothing in the answers that a stream gives; `None` if it may find
+/// something.
+fn no_such_part(path: &JsonPath, stream: &HttpStreamSpec) -> Option<String> {
+    if stream.preset.is_none() {
+        let is_of_events = stream.format == StreamFormat::Sse && stream.until.is_some();
+        return is_of_events.then(|| {
+            "never passes: the body is a stream of events, not JSON; a cel check reads rawEvents"
+                .to_owned()
+        });
+    }
+    let name = first_name(path.source())?;
+    (!ASSEMBLED.contains(&name)).then(|| {
+        format!(
+            "never passes: with http.stream.preset the answer is put together, and has {}; a cel check reads rawEvents",
+            ASSEMBLED.join(", ")
+        )
+    })
+}
+
+/// Returns the field that a JSONPath begins with, if it begins with one alone.
+fn first_name(source: &str) -> Option<&str> {
+    let rest = source.trim().strip_prefix('$')?;
+    if let Some(rest) = rest.strip_prefix('.') {
+        let end = rest.find(['.', '[']).unwrap_or(rest.len());
+        return Some(&rest[..end]).filter(|name| !name.is_empty() && *name != "*");
+    }
+    let rest = rest.strip_prefix('[')?;
+    let quote = rest.chars().next().filter(|c| matches!(c, '\'' | '"'))?;
+    let (name, after) = rest[1..].split_once(quote)?;
+    after.starts_with(']').then_some(name)
+}
+
+/// Returns the mark of the last event of a preset.
+fn end_of(preset: StreamPreset) -> Until {
+    let types =
+        |names: &[&str]| Until::Types(names.iter().map(|name| (*name).to_owned()).collect());
+    match preset {
+        StreamPreset::OpenAI => Until::Text(DONE.to_owned()),
+        StreamPreset::OpenAIResponses => types(&["response.completed", "response.incomplete"]),
+        StreamPreset::AnthropicMessages => types(&["message_stop"]),
+    }
+}
+
 /// Returns the body with what a preset asks of the target added, unless the body says it itself.
 pub(super) fn asking<'a>(
     json: &'a Option<Value>,
     stream: Option<&HttpStreamSpec>,
 ) -> Cow<'a, Option<Value>> {
-    let (Some(Value::Object(body)), Some(StreamPreset::OpenAI)) =
-        (json, stream.and_then(|stream| stream.preset))
+    let (Some(Value::Object(body)), Some(preset)) = (json, stream.and_then(|stream| stream.preset))
     else {
         return Cow::Borrowed(json);
     };
     let mut body = body.clone();
     body.entry("stream").or_insert(json!(true));
-    if let Value::Object(options) = body.entry("stream_options").or_insert(json!({})) {
+    if preset == StreamPreset::OpenAI
+        && let Value::Object(options) = body.entry("stream_options").or_insert(json!({}))
+    {
         options.entry("include_usage").or_insert(json!(true));
     }
     Cow::Owned(Some(Value::Object(body)))
@@ -314,6 +395,57 @@ mod tests {
             }]
         );
         assert_eq!(checks[0].to_string(), "events at least 2 at most 4");
+    }
+
+    #[test]
+    fn checks_that_can_never_pass_are_refused() {
+        let refused = |http: Value, check: Value| {
+            step(json!({"http": http, "checks": [check]}), json!([]))
+                .err()
+                .map(|found| found[0].1.clone())
+        };
+        let chat = || json!({"path": "/", "stream": {"preset": "OpenAI"}});
+        let events = || json!({"path": "/", "stream": {"until": {"text": "x"}}});
+        for (http, check) in [
+            (chat(), json!({"jsonPath": "$.choices[0].delta.content"})),
+            (chat(), json!({"jsonPath": "$['choices']"})),
+            (events(), json!({"jsonPath": "$.a"})),
+            (
+                json!({"path": "/", "method": "HEAD"}),
+                json!({"jsonPath": "$.a"}),
+            ),
+            (json!({"path": "/"}), json!({"cel": "rawEvents.size() > 0"})),
+            (
+                json!({"path": "/"}),
+                json!({"jsonPath": "$.a", "above": 5, "below": 5}),
+            ),
+            (
+                json!({"path": "/"}),
+                json!({"jsonPath": "$.a", "minLength": 5, "maxLength": 4}),
+            ),
+        ] {
+            let why = refused(http.clone(), check.clone()).unwrap_or_default();
+            assert!(why.starts_with("never passes: "), "{http} {check}: {why}");
+        }
+        for (http, check) in [
+            (chat(), json!({"jsonPath": "$.text"})),
+            (chat(), json!({"jsonPath": "$..name"})),
+            (chat(), json!({"cel": "rawEvents.size() > 0"})),
+            (
+                json!({"path": "/", "stream": {}}),
+                json!({"jsonPath": "$.a"}),
+            ),
+            (
+                json!({"path": "/"}),
+                json!({"jsonPath": "$.a", "atLeast": 5, "atMost": 5}),
+            ),
+        ] {
+            assert_eq!(refused(http, check.clone()), None, "{check}");
+        }
+        // beside a failure a target says what it likes
+        let failing =
+            json!({"http": chat(), "checks": [{"status": [400]}, {"jsonPath": "$.error"}]});
+        assert!(step(failing, json!([])).is_ok());
     }
 
     #[test]

@@ -217,12 +217,16 @@ fn check_url(text: &str, path: &str) -> Result<(Url, Option<String>), String> {
     if text.contains("{{") {
         return Err("templates do not work in the target's URL; use a step's path".into());
     }
-    let (bare, zone) = HostAddress::split_url(text)?;
+    // what clients of gRPC write means the same connections
+    let http = [("grpc://", "http://"), ("grpcs://", "https://")]
+        .into_iter()
+        .find_map(|(grpc, http)| Some(format!("{http}{}", text.strip_prefix(grpc)?)));
+    let (bare, zone) = HostAddress::split_url(http.as_deref().unwrap_or(text))?;
     let url = Url::parse(&bare).map_err(|e| format!("{text:?} is not a URL: {e}"))?;
     match url {
-        _ if !["http", "https"].contains(&url.scheme()) => {
-            Err(format!("{text:?} does not begin with http:// or https://"))
-        }
+        _ if !["http", "https"].contains(&url.scheme()) => Err(format!(
+            "{text:?} does not begin with http:// or https://, nor with grpc:// or grpcs://"
+        )),
         _ if url.host_str().is_none_or(str::is_empty) => Err(format!("{text:?} has no host")),
         _ if !url.username().is_empty() || url.password().is_some() => Err(format!(
             "credentials do not belong into the URL; use {path}.auth"

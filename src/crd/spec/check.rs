@@ -29,8 +29,12 @@ pub enum CheckKindSpec {
     /// the answer must have. A check of this kind replaces the rule that 400 and above are
     /// failures. Not with `grpc`.
     Status(#[schemars(schema_with = "crate::crd::schema::status_codes")] Vec<Value>),
-    /// JSONPath (RFC 9535) into the body, or with `grpc` into the last message as JSON, whose
-    /// fields are named as in the `.proto` file. Conditions hold for the first node.
+    /// JSONPath (RFC 9535) into the body. With `grpc` it is into the last message as JSON, whose
+    /// fields are named as in the `.proto` file and whose whole numbers of 64 bits equal numbers and
+    /// texts; with `http.stream.preset` into the answer as it was put together: `text`, `reasoning`,
+    /// `toolCalls` (`id`, `name`, `arguments`), `finishReason`, `usage` (`inputTokens`,
+    /// `outputTokens`, `reasoningTokens`), and `message`, in the form in which a conversation sends
+    /// it back. Conditions hold for the first node.
     JsonPath(#[schemars(length(min = 1, max = 512))] String),
     /// Name of a header, in any case. Where the answer has several of the name, conditions must
     /// hold for one of them.
@@ -42,7 +46,8 @@ pub enum CheckKindSpec {
     /// Bytes of the body as the target sent it, which may be compressed.
     Size(SizeCheckSpec),
     /// An expression in CEL that must be true. It reads `status` (of gRPC the number of the code),
-    /// `headers` (names in lower case), `body`, `json`, `latency` (in milliseconds), `vars.NAME`,
+    /// `headers` (names in lower case), `body`, `json` (what a JSONPath goes into), `rawEvents` (those
+    /// of a stream, each with `event`, `data` and `json`), `latency` (in milliseconds), `vars.NAME`,
     /// `feeders.NAME.COLUMN`, `iteration` and `user.id`.
     Cel(#[schemars(length(min = 1, max = 1024))] String),
     /// Numbers or names of gRPC status codes, such as `5` or `OK`, one of which the call must end

@@ -101,6 +101,13 @@ pub struct IterationsSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub max_duration: Option<String>,
+    /// Longest pause of a user after an iteration in which a request got no whole answer at once, as
+    /// where nobody listens: it spares this machine, not the target. The first pause is 10 ms, each
+    /// after it is twice as long, and the next answer ends them. There is none after an iteration
+    /// that took 5 ms or more, nor after a timeout. `0s`: never.
+    #[serde(default = "a_second")]
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub retry_pause: String,
 }
 
 /// Open load whose rate grows from level to level until one does not hold; a bisection then narrows
@@ -212,6 +219,13 @@ pub struct ClosedSpec {
     #[serde(default = "one_percent")]
     #[schemars(schema_with = "crate::crd::schema::percent")]
     pub max_missing: String,
+    /// Longest pause of a user after an iteration in which a request got no whole answer at once, as
+    /// where nobody listens: it spares this machine, not the target. The first pause is 10 ms, each
+    /// after it is twice as long, and the next answer ends them. There is none after an iteration
+    /// that took 5 ms or more, nor after a timeout. `0s`: never.
+    #[serde(default = "a_second")]
+    #[schemars(schema_with = "crate::crd::schema::duration")]
+    pub retry_pause: String,
 }
 
 /// Number of iterations started per second over time: either `rate` and `duration` (after a linear
@@ -299,6 +313,10 @@ fn a_quarter() -> String {
 
 fn five_percent() -> String {
     "5%".into()
+}
+
+fn a_second() -> String {
+    "1s".into()
 }
 
 fn a_minute() -> String {

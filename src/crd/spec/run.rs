@@ -34,8 +34,11 @@ pub struct RunSpec {
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub deadline: Option<String>,
     /// Verdict on a run in which a worker was the limit (its CPU, its quota, its ports), so that
-    /// the numbers are not the target's. `Warn`: The run is judged, and the result says so first.
-    /// `Fail`: The run ends `Errored`, reason `GeneratorSaturated`.
+    /// the numbers are not the target's, or in which the generator kept load back by itself: less
+    /// than 99% of the planned load was offered because it came late, or because users paused
+    /// (`retryPause`). Load that `spawnRate` or the loss of a worker held back is not meant. `Warn`:
+    /// The run is judged, and the result says so first. `Fail`: The run ends `Errored`, reason
+    /// `GeneratorSaturated`.
     #[schemars(schema_with = "crate::crd::schema::on_saturation")]
     pub on_saturation: OnSaturation,
     /// Largest share of requests that may fail in a run that passes. Does not count where a

@@ -19,7 +19,7 @@ pub struct HttpStreamSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<StreamPreset>,
     /// Mark of the last event. A stream that ends without it is a failure, and anything after it is
-    /// not awaited. If unset, the stream ends with the body, and with `preset: OpenAI` at `[DONE]`.
+    /// not awaited. If unset, the stream ends with the body, and with a `preset` as that says.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<UntilSpec>,
 }

@@ -11,13 +11,14 @@ use super::{AuthSpec, ProxySpec};
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TargetSpec {
-    /// Address: `http://` or `https://`, a host, and optionally a port and a path that is put
-    /// before every step's path. Templates, credentials, a query and a fragment are refused. An
-    /// address that is link-local has its interface as zone: `http://[fe80::1%25eth0]:8080`.
+    /// Address: `http://` or `https://` (`grpc://` and `grpcs://` mean the same), a host, and
+    /// optionally a port and a path that is put before every step's path. Templates, credentials, a
+    /// query and a fragment are refused. An address that is link-local has its interface as zone:
+    /// `http://[fe80::1%25eth0]:8080`.
     #[schemars(
         length(max = 2048),
         extend(
-            "pattern" = "^https?://[^@?#{}\\s]+$",
+            "pattern" = "^(https?|grpcs?)://[^@?#{}\\s]+$",
             "x-kubernetes-validations" = [
                 {
                     "rule": "isURL(self) && url(self).getHostname() != ''",

@@ -42,7 +42,7 @@ pub struct ResultsStatus {
     /// Requests of steps with `goodput` that met all limits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub goodput: Option<GoodputStatus>,
-    /// Users or iterations in flight over the run.
+    /// Requests in flight, users and busy slots over the run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub concurrency: Option<ConcurrencyStatus>,
     /// Cost of the target at this run's thresholds.
@@ -84,8 +84,15 @@ pub struct ResultsStatus {
 pub struct LoadStatus {
     /// Share of the profile that was offered.
     pub offered: String,
-    /// Warning that less than 99% of the profile was offered.
+    /// Warning that less than 99% of the planned load was offered, or that a planned number of users
+    /// was never reached.
     pub below_profile: bool,
+    /// Load that was planned and load that was offered, in words.
+    #[schemars(length(max = 256))]
+    pub told: String,
+    /// Reasons why planned load was not offered, in words; empty if all was.
+    #[schemars(length(max = 512))]
+    pub why: String,
     /// Arrivals that no worker was there to make.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub missing_arrivals: Option<u64>,
@@ -108,16 +115,31 @@ pub struct CapacityStatus {
     pub levels: Vec<CapacityLevelStatus>,
 }
 
-/// Concurrency: users of closed load, iterations in flight of open load.
+/// Concurrency: what was there at once, measured over time.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, rename_all = "camelCase")]
 pub struct ConcurrencyStatus {
-    /// Mean over the run.
-    pub mean: String,
-    /// Highest number.
-    pub max: u64,
+    /// Requests in flight, sent and not answered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_flight: Option<AtOnceStatus>,
+    /// Users of closed load and of a number of iterations, whether or not they pause.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub users: Option<AtOnceStatus>,
+    /// Slots of open load with an iteration.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slots: Option<AtOnceStatus>,
     /// Requests in flight by Little's law: rate times mean latency.
     pub by_latency: String,
+}
+
+/// Number of things that were there at once.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default, rename_all = "camelCase")]
+pub struct AtOnceStatus {
+    /// Mean over time.
+    pub mean: String,
+    /// Largest number at any time; with several workers it may be a little larger than the truth.
+    pub max: u64,
 }
 
 /// Cost of the target at this run's thresholds.

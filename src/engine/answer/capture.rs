@@ -37,6 +37,9 @@ pub(crate) struct Capture {
     pub(crate) sets_cookies: bool,
     /// Kept part of the body, without framing and still compressed if it came so.
     pub(crate) body: Vec<u8>,
+    /// JSON that rules read in place of the body, where a protocol makes one of the answer; else
+    /// empty.
+    pub(crate) structured: Vec<u8>,
     /// Number of bytes of the body that are kept.
     limit: usize,
     /// Set if more of the body came than was kept.
@@ -55,6 +58,7 @@ impl Capture {
         self.head.clear();
         self.sets_cookies = false;
         self.body.clear();
+        self.structured.clear();
         self.limit = if wanted.body { MAX_BODY } else { 0 };
         self.truncated = false;
         self.size = 0;
@@ -137,7 +141,12 @@ impl Capture {
     pub(crate) fn free_large_buffers(&mut self) {
         // users do not grow by the bodies of a target that fails
         let is_refusal = !self.wanted.body && self.limit > 0;
-        for buffer in [&mut self.head, &mut self.body, &mut self.fresh] {
+        for buffer in [
+            &mut self.head,
+            &mut self.body,
+            &mut self.structured,
+            &mut self.fresh,
+        ] {
             if is_refusal || buffer.capacity() > WORTH_KEEPING {
                 *buffer = Vec::new();
             }

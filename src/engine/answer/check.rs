@@ -1,5 +1,7 @@
 //! Check of a step, prepared once and applied to the facts of answers.
 
+use serde_json::{Number, Value};
+
 use super::condition::{Part, PreparedCondition};
 use super::unfit::Unfit;
 use super::{Facts, Store};
@@ -75,7 +77,12 @@ impl PreparedCheck {
         match &self.check {
             Check::JsonPath { path, must } => {
                 let node = path.first(facts.json()?)?;
-                Ok(judge_part(must, node.map(Part::Json), store)?)
+                match node {
+                    Some(Value::Number(number)) if facts.grpc_status.is_some() => {
+                        Ok(judge_number(must, number, store)?)
+                    }
+                    _ => Ok(judge_part(must, node.map(Part::Json), store)?),
+                }
             }
             Check::Cel(cel) => match cel.is_true(Some(facts), store) {
                 Ok(is_true) => Ok(found(is_true, is_true)?),
@@ -161,6 +168,26 @@ fn judge_body(
         Err(why) if facts.truncated => Err(format!("{why}; {}", facts.cut())),
         outcome => outcome,
     }
+}
+
+/// Applies conditions to a number of a message: as a number, or as the text by which protobuf's JSON
+/// form writes whole numbers of 64 bits.
+fn judge_number(
+    must: &[PreparedCondition],
+    number: &Number,
+    store: &mut impl Store,
+) -> Result<(), String> {
+    let text = Value::String(number.to_string());
+    let plain = Value::Number(number.clone());
+    must.iter().try_for_each(|condition| {
+        let outcome = condition.judge(Part::Json(&plain), store);
+        match outcome {
+            Err(why) if !number.is_f64() => {
+                condition.judge(Part::Json(&text), store).map_err(|_| why)
+            }
+            outcome => outcome,
+        }
+    })
 }
 
 fn judge_part(

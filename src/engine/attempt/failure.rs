@@ -28,6 +28,13 @@ pub(crate) enum Failure {
     /// TLS connection that broke because of invalid data.
     #[error("TLS: {}", explain(.0))]
     Tls(io::Error),
+    /// TLS connection that the target ended before any answer, after a handshake in which it asked
+    /// for a client certificate: a target that does not like it may say so by an alert, or not at
+    /// all.
+    #[error(
+        "TLS: the target ended the connection after it asked for a client certificate, which it misses or does not accept; tls.certFrom gives one"
+    )]
+    Uncertified,
     /// Timeout after the first byte of the request was sent.
     #[error("no whole answer within the step's timeout")]
     Timeout,
@@ -95,9 +102,10 @@ pub(crate) enum Failure {
     /// Stream that cannot be decoded, with a message that names its coding.
     #[error("{0}")]
     Coding(String),
-    /// Stream with an event that reports an error.
+    /// Stream with an event that reports an error; the bytes are those of the event, and may hold
+    /// anything.
     #[error("the stream holds an event that tells of an error")]
-    ToldInStream,
+    ToldInStream(Vec<u8>),
 }
 
 impl Failure {
@@ -116,8 +124,19 @@ impl Failure {
             Self::Dns(_) => ErrorClass::Dns,
             Self::NotAllowed(_) => ErrorClass::Policy,
             Self::Connect { source, .. } if is_exhaustion(source) => ErrorClass::Exhausted,
+            // the machine's own timeouts are the same to the user as the step's
+            Self::Connect { source, .. }
+            | Self::Handshake { source, .. }
+            | Self::Broken(source)
+                if source.kind() == io::ErrorKind::TimedOut =>
+            {
+                ErrorClass::Timeout
+            }
+            // a connection that is reset as soon as it is there may show it at once, or with the
+            // first byte
+            Self::Connect { source, .. } if is_reset(source) => ErrorClass::Reset,
             Self::Connect { .. } | Self::Proxy(_) => ErrorClass::Connect,
-            Self::Handshake { .. } | Self::Tls(_) => ErrorClass::Tls,
+            Self::Handshake { .. } | Self::Tls(_) | Self::Uncertified => ErrorClass::Tls,
             Self::Timeout | Self::TimeoutBeforeSent => ErrorClass::Timeout,
             Self::Broken(_)
             | Self::Unanswered
@@ -131,11 +150,20 @@ impl Failure {
             Self::Unfit(_) => ErrorClass::Template,
             Self::NoCredentials(_) => ErrorClass::Auth,
             Self::Redirect(_) | Self::TooManyRedirects => ErrorClass::Redirect,
-            Self::Unfinished(_) | Self::LongEvent | Self::Coding(_) | Self::ToldInStream => {
+            Self::Unfinished(_) | Self::LongEvent | Self::Coding(_) | Self::ToldInStream(_) => {
                 ErrorClass::Stream
             }
         }
     }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::ConnectionReset
+            | io::ErrorKind::ConnectionAborted
+            | io::ErrorKind::BrokenPipe
+    )
 }
 
 /// Returns whether this machine ran out of ports, files or memory, which is not the target's fault.
@@ -144,4 +172,37 @@ fn is_exhaustion(error: &io::Error) -> bool {
         error.raw_os_error(),
         Some(libc::EADDRNOTAVAIL | libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn connect(kind: io::ErrorKind) -> ErrorClass {
+        let failure = Failure::Connect {
+            to: "t:1".into(),
+            source: kind.into(),
+        };
+        failure.class()
+    }
+
+    #[test]
+    fn one_cause_has_one_class_however_it_shows() {
+        assert_eq!(
+            connect(io::ErrorKind::ConnectionRefused),
+            ErrorClass::Connect
+        );
+        // the same as of a connection that is reset a moment later
+        let later = Failure::Broken(io::ErrorKind::ConnectionReset.into());
+        assert_eq!(connect(io::ErrorKind::ConnectionReset), later.class());
+        // the same as when the step's time is over first
+        for failure in [
+            Failure::TimeoutBeforeSent,
+            Failure::Broken(io::ErrorKind::TimedOut.into()),
+        ] {
+            assert_eq!(connect(io::ErrorKind::TimedOut), failure.class());
+        }
+        let alert = Failure::Tls(io::ErrorKind::InvalidData.into());
+        assert_eq!(Failure::Uncertified.class(), alert.class());
+    }
 }

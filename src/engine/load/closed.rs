@@ -295,8 +295,9 @@ async fn user(users: Rc<Users>, state: Rc<Cell<State>>, nth: u64) {
         if schedule.scenario.on_stop.is_empty() {
             state.set(State::Idle);
         }
-        if let Some(pause) = schedule.pause(begun, end) {
-            sleep_while(pause, || schedule.is_wanted()).await;
+        if let Some(pause) = schedule.pause(begun, end, ended) {
+            let _counted = schedule.count_retry_pause(&pause);
+            sleep_while(pause.length, || schedule.is_wanted()).await;
             schedule.waited();
         }
     };
@@ -337,7 +338,7 @@ impl<'a> Schedule<'a> {
             scenario,
             done: 0,
             ready: None,
-            backoff: Backoff::default(),
+            backoff: Backoff::new(users.cohort.population().load.retry_pause()),
         }
     }
 
@@ -374,12 +375,52 @@ impl<'a> Schedule<'a> {
         }
     }
 
-    /// Returns the pause after an iteration: the scenario's, or longer if the target seems down.
-    fn pause(&mut self, begun: Begun, end: End) -> Option<Duration> {
+    /// Returns the pause after an iteration that ended at `ended`: the scenario's, or longer if the
+    /// target seems down.
+    fn pause(&mut self, begun: Begun, end: End, ended: Instant) -> Option<Pause> {
         let context = &self.users.cohort.shard.context;
-        self.scenario
-            .pause_after(begun.at, || context.random())
-            .max(self.backoff.after(end))
+        let own = self.scenario.pause_after(begun.at, || context.random());
+        let took = ended.saturating_duration_since(begun.at);
+        let length = own.max(self.backoff.after(end, took))?;
+        Some(Pause {
+            own: own.unwrap_or_default(),
+            length,
+        })
+    }
+
+    /// Has the time counted by which a pause is longer than the scenario's own, until the result is
+    /// dropped; `None` if it is not longer.
+    fn count_retry_pause(&self, pause: &Pause) -> Option<RetryPause<'a>> {
+        let from = Instant::now() + pause.own;
+        (pause.length > pause.own).then_some(RetryPause {
+            cohort: &self.users.cohort,
+            from,
+        })
+    }
+}
+
+/// Pause of a user between two iterations.
+struct Pause {
+    /// Pause that the scenario asks for.
+    own: Duration,
+    /// Whole length.
+    length: Duration,
+}
+
+/// Counter of the time for which a user pauses because its target seems down.
+struct RetryPause<'a> {
+    cohort: &'a Cohort,
+    from: Instant,
+}
+
+impl Drop for RetryPause<'_> {
+    fn drop(&mut self) {
+        let context = &self.cohort.shard.context;
+        let paused = Instant::now().saturating_duration_since(self.from);
+        context
+            .recorder
+            .borrow_mut()
+            .retry_paused(paused, context.part(self.from));
     }
 }
 

@@ -120,6 +120,7 @@ impl Cohort {
             }
             at = self.handed_over() => self.cut_arrivals(at),
         };
+        self.shard.load_ended(ended);
         self.closing.begin();
         // users that wait for rows will not get any
         self.shard.context.dealer.supply().wake();
@@ -186,6 +187,7 @@ impl Cohort {
                 profile,
                 spawn_rate,
                 max_missing: _,
+                retry_pause: _,
             } => closed::drive(self, profile, *spawn_rate).await,
             Load::Capacity(capacity) => open::search(self, capacity.max_in_flight).await,
             Load::Iterations(iterations) => iterations::drive(self, iterations).await,
@@ -251,13 +253,17 @@ impl Cohort {
     /// Counts a user or slot that began.
     pub(crate) fn joined(&self) {
         self.users.set(self.users() + 1);
-        self.shard.count_users(|users| users + 1);
+        let is_open = self.population().load.is_open();
+        self.shard.count_users(is_open, |users| users + 1);
     }
 
     /// Counts users or slots that ended.
     pub(crate) fn left(&self, count: u64) {
-        self.users.set(self.users() - count);
-        self.shard.count_users(|users| users - count);
+        if count > 0 {
+            self.users.set(self.users() - count);
+            let is_open = self.population().load.is_open();
+            self.shard.count_users(is_open, |users| users - count);
+        }
     }
 
     /// Counts a user that retired.

@@ -9,6 +9,7 @@ use futures::future::join_all;
 use tokio::sync::watch;
 
 use crate::engine::load::cohort::Cohort;
+use crate::engine::record::gauge::Window;
 use crate::engine::record::recorder::Dropped;
 use crate::engine::user::context::{Context, ContextStart};
 use crate::plan::share::Slice;
@@ -68,8 +69,14 @@ pub(crate) struct Shard {
     pub(crate) until: watch::Receiver<Option<Instant>>,
     /// Receiver of the levels that the master announces; used only by a search for capacity.
     pub(crate) levels: watch::Receiver<Levels>,
-    /// Users alive or slots busy, of all populations.
+    /// Users alive, of all populations.
     users: Cell<u64>,
+    /// Slots of open load with an iteration, of all populations.
+    slots: Cell<u64>,
+    /// Populations whose load is not over.
+    driving: Cell<usize>,
+    /// Latest end of the load of a population.
+    ended: Cell<Option<Instant>>,
 }
 
 impl Shard {
@@ -77,8 +84,10 @@ impl Shard {
     pub(crate) async fn run(begin: ShardStart) {
         let (queue, orders) = (begin.context.queue.clone(), begin.orders.clone());
         let shard = Rc::new(Shard::new(begin));
-        let cohorts = shard
-            .cohorts()
+        let cohorts = shard.cohorts();
+        shard.driving.set(cohorts.len());
+        shard.measure_at_once();
+        let cohorts = cohorts
             .into_iter()
             .map(|cohort| Rc::new(cohort).run(orders.clone()));
         let ended = tokio::select! {
@@ -108,6 +117,9 @@ impl Shard {
             until,
             levels,
             users: Cell::new(0),
+            slots: Cell::new(0),
+            driving: Cell::new(0),
+            ended: Cell::new(None),
         }
     }
 
@@ -178,11 +190,38 @@ impl Shard {
         self.start.max(self.joined_at)
     }
 
-    /// Changes the number of users by `change`, which gets the current number and returns the new
-    /// one.
-    pub(crate) fn count_users(&self, change: impl FnOnce(u64) -> u64) {
-        self.users.set(change(self.users.get()));
-        self.context.recorder.borrow_mut().users(self.users.get());
+    /// Has requests in flight, users and slots measured over the part of the run that the results
+    /// are of.
+    fn measure_at_once(&self) {
+        let prepared = &self.context.prepared;
+        let window = Window {
+            from: self.context.zero.max(self.joined_at),
+            until: prepared
+                .plan
+                .whole_length()
+                .map(|length| self.start + length),
+        };
+        self.context.recorder.borrow_mut().measure_at_once(window);
+    }
+
+    /// Notes that the load of a population was over at `at`.
+    pub(crate) fn load_ended(&self, at: Instant) {
+        self.driving.set(self.driving.get() - 1);
+        self.ended.set(self.ended.get().max(Some(at)));
+        if let Some(ended) = self.ended.get().filter(|_| self.driving.get() == 0) {
+            self.context.recorder.borrow_mut().load_ended(ended);
+        }
+    }
+
+    /// Changes the number of users, or in open load that of busy slots, by `change`, which gets the
+    /// current number and returns the new one.
+    pub(crate) fn count_users(&self, is_open: bool, change: impl FnOnce(u64) -> u64) {
+        let number = if is_open { &self.slots } else { &self.users };
+        number.set(change(number.get()));
+        self.context
+            .recorder
+            .borrow_mut()
+            .users(self.users.get(), self.slots.get());
     }
 
     /// Counts iterations that were due at `intended` and will not start.

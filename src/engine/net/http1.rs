@@ -95,8 +95,10 @@ impl Session {
         buffer: &mut [u8],
     ) -> Poll<Result<(), Failure>> {
         let sent = self.poll_send(cx, request);
-        attempt.written.set(self.written);
-        sent?;
+        attempt.wrote(self.written);
+        if let Err(failure) = sent {
+            return Poll::Ready(Err(self.alert(cx).unwrap_or(failure)));
+        }
         if self.written == 0 {
             return Poll::Pending;
         }
@@ -146,6 +148,20 @@ impl Session {
             self.flushed = Pin::new(&mut self.stream).poll_flush(cx).is_ready();
         }
         Ok(())
+    }
+
+    /// Returns the TLS alert that the target sent before it closed the connection, if it sent one:
+    /// that says more than the write that failed.
+    fn alert(&mut self, cx: &mut Context<'_>) -> Option<Failure> {
+        if !self.stream.is_tls() {
+            return None;
+        }
+        match self.poll_read(cx, &mut ReadBuf::new(&mut [0])) {
+            Poll::Ready(Err(error)) if error.kind() == io::ErrorKind::InvalidData => {
+                Some(Failure::Tls(error))
+            }
+            _ => None,
+        }
     }
 
     /// Reads once. After a read that does not fill the buffer, tokio knows that nothing more is

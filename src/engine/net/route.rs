@@ -9,8 +9,8 @@ use http::uri::Scheme;
 use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use url::Url;
 
-use crate::engine::attempt::Opened;
 use crate::engine::attempt::failure::Failure;
+use crate::engine::attempt::{Attempt, Opened};
 use crate::engine::net::first_answer::first_answer;
 use crate::engine::net::proxy::Proxy;
 use crate::engine::net::resolve::{Addresses, Freshness, Reach, Unresolved, in_turn};
@@ -21,6 +21,9 @@ use crate::plan::{Connections, Http, Inputs, Problem, Target, Version};
 
 static HTTP: Scheme = Scheme::HTTP;
 static HTTPS: Scheme = Scheme::HTTPS;
+
+/// Status by which a proxy, and nobody else, asks for credentials.
+const PROXY_AUTHENTICATION_REQUIRED: u16 = 407;
 
 /// Route to a target, prepared before load and shared by all shards.
 pub(crate) struct Route {
@@ -233,6 +236,40 @@ impl Route {
             .map_err(|source| Failure::Handshake { to, source })?;
         opened.tls = Some(connected.elapsed());
         Ok((Stream::Tls(Box::new(stream)), opened))
+    }
+
+    /// Fails if an answer with this status is not the target's but its proxy's.
+    pub(crate) fn passed_proxy(&self, status: u16) -> Result<(), Failure> {
+        match &self.proxy {
+            Some(proxy) if status == PROXY_AUTHENTICATION_REQUIRED && !proxy.tunnels => {
+                Err(Failure::Proxy(format!("it answered {status}")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Names the cause of a failure that shows in several ways: a target that does not like the
+    /// client certificate sends an alert, or closes the connection, or its alert is lost with it.
+    pub(crate) fn with_cause(
+        &self,
+        outcome: Result<(), Failure>,
+        attempt: &Attempt<'_>,
+    ) -> Result<(), Failure> {
+        let Some(asking) = self.tls.as_ref().and_then(|tls| tls.asking.get()) else {
+            return outcome;
+        };
+        match outcome {
+            Ok(()) => {
+                asking.accept();
+                Ok(())
+            }
+            Err(Failure::Unanswered | Failure::Broken(_) | Failure::Gone)
+                if attempt.is_first_on_connection() && !asking.has_accepted() =>
+            {
+                Err(Failure::Uncertified)
+            }
+            failed => failed,
+        }
     }
 
     /// Connects to one of `addresses`, which are the target's or its proxy's. A tunnel leads to

@@ -3,14 +3,17 @@
 mod identity;
 mod p521;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::client::{WantsClientCert, WebPkiServerVerifier, verify_server_name};
+use rustls::client::{
+    ResolvesClientCert, WantsClientCert, WebPkiServerVerifier, verify_server_name,
+};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::server::ParsedCertificate;
-use rustls::sign::SingleCertAndKey;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{
     CertificateError, ClientConfig, ConfigBuilder, DigitallySignedStruct, Error, RootCertStore,
     SignatureScheme, WantsVerifier,
@@ -28,6 +31,51 @@ pub(crate) struct Tls {
     pub(crate) connector: TlsConnector,
     /// Name that the certificate must be for.
     pub(crate) name: ServerName<'static>,
+    /// Target's asking for a client certificate; unset until it has asked.
+    pub(crate) asking: Arc<OnceLock<Asking>>,
+}
+
+/// Standing of a target that asks for a client certificate.
+#[derive(Debug, Default)]
+pub(crate) struct Asking {
+    accepted: AtomicBool,
+}
+
+impl Asking {
+    /// Notes that the target answered a request, so that it was content with what it got.
+    pub(crate) fn accept(&self) {
+        if !self.has_accepted() {
+            self.accepted.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// Returns whether the target has ever answered a request.
+    pub(crate) fn has_accepted(&self) -> bool {
+        self.accepted.load(Ordering::Relaxed)
+    }
+}
+
+/// Client certificate, and whether the target has asked for it.
+#[derive(Debug)]
+struct Asked {
+    certificate: Arc<dyn ResolvesClientCert>,
+    asking: Arc<OnceLock<Asking>>,
+}
+
+impl ResolvesClientCert for Asked {
+    fn resolve(&self, issuers: &[&[u8]], schemes: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        self.asking.get_or_init(Asking::default);
+        self.certificate.resolve(issuers, schemes)
+    }
+
+    fn only_raw_public_keys(&self) -> bool {
+        self.certificate.only_raw_public_keys()
+    }
+
+    fn has_certs(&self) -> bool {
+        // without it the handshake would not ask here at all
+        true
+    }
 }
 
 impl Tls {
@@ -53,9 +101,15 @@ impl Tls {
             Version::Http1 => vec![b"http/1.1".to_vec()],
             Version::Http2 => vec![b"h2".to_vec()],
         };
+        let asking = Arc::new(OnceLock::new());
+        config.client_auth_cert_resolver = Arc::new(Asked {
+            certificate: config.client_auth_cert_resolver.clone(),
+            asking: asking.clone(),
+        });
         Ok(Self {
             connector: TlsConnector::from(Arc::new(config)),
             name: server_name(target)?,
+            asking,
         })
     }
 }

@@ -3,14 +3,26 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::engine::answer::Facts;
 use crate::engine::answer::capture::Capture;
 use crate::engine::net::connector::Connector;
 use crate::engine::protocol::grpc::reply::Reply;
 use crate::engine::protocol::http::charset;
 use crate::engine::protocol::http::coding::Codings;
+use crate::engine::protocol::http::events::listed;
 use crate::engine::protocol::http::response::Response;
 use crate::engine::protocol::received::Received;
+use crate::plan::StreamFormat;
+
+fn sse(body: &[u8]) -> Value {
+    listed(StreamFormat::Sse, body)
+}
+
+fn lines(body: &[u8]) -> Value {
+    listed(StreamFormat::Lines, body)
+}
 
 /// State that one user keeps of one target.
 #[derive(Default)]
@@ -35,6 +47,7 @@ impl Channel {
             status,
             capture,
             events,
+            stream,
             ..
         } = &self.answer;
         let (body, whole) = self.body(decoded);
@@ -42,12 +55,17 @@ impl Channel {
             status: *status,
             head: &capture.head,
             body,
+            structured: &capture.structured,
             truncated: capture.truncated || whole != Ok(true),
             // of a part of the body it is no wonder
             unread: whole.err().filter(|_| !capture.truncated),
             size: capture.size,
             latency,
             events: *events,
+            split: stream.map(|format| match format {
+                StreamFormat::Sse => sse as fn(&[u8]) -> Value,
+                StreamFormat::Lines => lines,
+            }),
             ..Facts::default()
         };
         if let Some(reply) = &self.reply {

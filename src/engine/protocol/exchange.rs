@@ -48,12 +48,14 @@ pub(crate) trait Exchange {
     ) -> Result<(), Failure>;
 
     /// Returns the result of the request, given that of sending it, and prepares the answer in
-    /// `channel` for rules to read.
+    /// `channel` for rules to read. `is_due` says that the time of the request was over, or as good
+    /// as over, when sending returned.
     fn conclude(
         &mut self,
         outcome: Result<(), Failure>,
         channel: &mut Channel,
         attempt: &Attempt<'_>,
+        is_due: bool,
     ) -> Result<(), Failure>;
 
     /// Returns the time when the request ended; `now` is when sending returned.

@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime};
 use http::HeaderMap;
 
 use crate::engine::answer::capture::{Capture, Wanted};
+use crate::plan::StreamFormat;
 
 /// Answer as it is received: status, sizes, and kept parts.
 #[derive(Default)]
@@ -19,6 +20,8 @@ pub(crate) struct Received {
     pub(crate) capture: Capture,
     /// Number of events of the latest answer that was read as a stream.
     pub(crate) events: u64,
+    /// Format of the answer, if it was read as a stream.
+    pub(crate) stream: Option<StreamFormat>,
 }
 
 impl Received {
@@ -28,6 +31,7 @@ impl Received {
         self.status = 0;
         self.bytes = 0;
         self.retry_after = None;
+        self.stream = None;
     }
 
     /// Takes a head that came over HTTP/2. Its size counts as HTTP/1.1 would write it.

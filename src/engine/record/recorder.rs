@@ -9,6 +9,7 @@ use tokio::sync::mpsc;
 use crate::engine::attempt::Events;
 use crate::engine::attempt::sample::{LlmSample, Part, Phases, Sample, StreamSample};
 use crate::engine::record::cpu::{CpuMeter, Lap};
+use crate::engine::record::gauge::{Gauge, Gauges, Window};
 use crate::engine::record::offered::{Offered, OpenShare};
 use crate::stats::{
     ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
@@ -53,6 +54,9 @@ pub(crate) enum Dropped {
     NoRow,
 }
 
+/// Length of the intervals that are handed over.
+const SECOND: Duration = Duration::from_secs(1);
+
 /// Statistics of one shard, a second at a time.
 pub(crate) struct Recorder {
     shard: u32,
@@ -71,6 +75,9 @@ pub(crate) struct Recorder {
     cpu: Option<CpuMeter>,
     /// Load that this shard takes on.
     offered: Offered,
+    /// Part of the run in which `gauges` measure; `None` for what is no load.
+    window: Option<Window>,
+    gauges: Gauges,
     /// Snapshot that found the queue full and is merged into the next.
     pending: Option<Snapshot>,
     queue: mpsc::Sender<ShardDelta>,
@@ -96,6 +103,8 @@ impl Recorder {
             boundary,
             cpu,
             offered: Offered::default(),
+            window: None,
+            gauges: Gauges::new(boundary - SECOND),
             pending: None,
             queue,
         }
@@ -123,7 +132,7 @@ impl Recorder {
                 self.pending = Some(delta.snapshot);
             }
             self.second += 1;
-            self.boundary += Duration::from_secs(1);
+            self.boundary += SECOND;
         }
     }
 
@@ -150,6 +159,18 @@ impl Recorder {
         self.offered.cut = Some(self.offered.cut.map_or(at, |cut| cut.min(at)));
     }
 
+    /// Measures from now on what is there at once: requests in flight, users and busy slots.
+    pub(crate) fn measure_at_once(&mut self, window: Window) {
+        self.window = Some(window);
+    }
+
+    /// Notes that the load was over at `at`: what is there later is no load.
+    pub(crate) fn load_ended(&mut self, at: Instant) {
+        if let Some(window) = &mut self.window {
+            window.until = Some(window.until.map_or(at, |until| until.min(at)));
+        }
+    }
+
     /// Counts time for which users were there, and for which they were wanted but had retired.
     pub(crate) fn users_there(&mut self, there: Duration, retired: Duration) {
         self.rest.counters.user_micros += micros(there);
@@ -157,7 +178,11 @@ impl Recorder {
     }
 
     fn take(&mut self, now: Instant) -> Snapshot {
-        self.rest.counters.arrival_micros += self.offered.arrivals_until(now.min(self.boundary));
+        let until = now.min(self.boundary);
+        self.rest.counters.arrival_micros += self.offered.arrivals_until(until);
+        if let Some(window) = self.window {
+            self.rest.concurrency = self.gauges.take(until, self.boundary - SECOND, window);
+        }
         let users = self.rest.users;
         let mut snapshot = std::mem::replace(
             &mut self.rest,
@@ -389,6 +414,13 @@ impl Recorder {
         }
     }
 
+    /// Counts time for which a user paused because its requests failed at once.
+    pub(crate) fn retry_paused(&mut self, time: Duration, part: Part) {
+        if part == Part::Measured {
+            self.rest.counters.retry_pause_micros += micros(time);
+        }
+    }
+
     fn retried(&mut self) {
         self.rest.counters.retries += 1;
     }
@@ -410,15 +442,44 @@ impl Recorder {
         }
     }
 
-    /// Sets the number of users alive or slots busy.
-    pub(crate) fn users(&mut self, users: u64) {
-        self.rest.users = users;
+    /// Sets the number of users alive and that of slots busy.
+    pub(crate) fn users(&mut self, users: u64, slots: u64) {
+        self.rest.users = users + slots;
+        if self.window.is_none() {
+            return;
+        }
+        let now = Instant::now();
+        self.gauge(now, users, |gauges| &mut gauges.users);
+        self.gauge(now, slots, |gauges| &mut gauges.slots);
+    }
+
+    /// Changes the number of requests in flight.
+    fn in_flight(&mut self, at: Instant, change: impl FnOnce(u64) -> u64) {
+        let count = change(self.gauges.in_flight.count());
+        self.gauge(at, count, |gauges| &mut gauges.in_flight);
+    }
+
+    fn gauge(&mut self, at: Instant, count: u64, which: impl FnOnce(&mut Gauges) -> &mut Gauge) {
+        let Some(window) = self.window else { return };
+        if at >= self.boundary {
+            self.roll(at);
+        }
+        which(&mut self.gauges).set(count, at, self.boundary - SECOND, window);
     }
 }
 
 impl Events for RefCell<Recorder> {
     fn connected(&self) {
         self.borrow_mut().rest.counters.connects += 1;
+    }
+
+    fn departed(&self, at: Instant) {
+        self.borrow_mut().in_flight(at, |count| count + 1);
+    }
+
+    fn arrived(&self, at: Instant) {
+        self.borrow_mut()
+            .in_flight(at, |count| count.saturating_sub(1));
     }
 
     fn retried(&self) {
@@ -528,245 +589,4 @@ fn micros(time: Duration) -> u64 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::stats::{Counters, Goodput};
-
-    fn sample(ended: Instant) -> Sample<'static> {
-        let latency = Duration::from_micros(5);
-        Sample {
-            step: 0,
-            part: Part::Measured,
-            ended,
-            latency,
-            service_time: latency,
-            phases: Phases {
-                wait: Some(latency),
-                ..Phases::default()
-            },
-            status: 200,
-            grpc_status: None,
-            failure: None,
-            retry_after: None,
-            sent: true,
-            sent_bytes: 1,
-            received_bytes: 2,
-            checks_passed: 2,
-            checks_failed: 1,
-            stream: None,
-            good: None,
-        }
-    }
-
-    #[test]
-    fn warm_up_and_control_are_counted_and_leave_no_sample() {
-        let (queue, _deltas) = mpsc::channel(8);
-        let now = Instant::now();
-        let mut recorder = Recorder::new(0, 1, 0, now + Duration::from_secs(1), None, queue);
-        for part in [Part::Warmup, Part::Control] {
-            recorder.iteration_started(now, Some(Duration::from_millis(1)), part);
-            recorder.record(
-                Sample {
-                    part,
-                    ..sample(now)
-                },
-                String::new,
-            );
-            let failure = Some(ErrorClass::Connect);
-            recorder.record(
-                Sample {
-                    part,
-                    failure,
-                    sent: false,
-                    status: 0,
-                    ..sample(now)
-                },
-                || "refused".into(),
-            );
-            recorder.iteration_finished(Iteration {
-                task: 0,
-                part,
-                duration: Duration::from_millis(1),
-                failed: false,
-            });
-            recorder.dropped(1, Dropped::NoRow, part);
-            recorder.trend(0, Some(5), part);
-        }
-        let snapshot = recorder.finish(now).snapshot;
-        let counters = Counters {
-            warmup: 1,
-            warmup_failures: 1,
-            control: 1,
-            control_failures: 1,
-            ..Counters::default()
-        };
-        let errors = snapshot.errors.clone();
-        assert_eq!(
-            errors.total(),
-            1,
-            "why a control request failed is told, the warm-up is left out"
-        );
-        assert_eq!(
-            snapshot,
-            Snapshot {
-                counters,
-                errors,
-                ..Snapshot::default()
-            }
-        );
-        assert_eq!(snapshot.received_by_target(), 2);
-    }
-
-    #[test]
-    fn a_measured_request_shows_its_parts_checks_and_attempts() {
-        let (queue, _deltas) = mpsc::channel(8);
-        let now = Instant::now();
-        let mut recorder = Recorder::new(0, 1, 0, now + Duration::from_secs(1), None, queue);
-        recorder.retried();
-        recorder.redirected();
-        recorder.record(sample(now), String::new);
-        recorder.trend(3, Some(70), Part::Measured);
-        recorder.trend(3, None, Part::Measured);
-        for failed in [false, true] {
-            recorder.iteration_finished(Iteration {
-                task: 2,
-                part: Part::Measured,
-                duration: Duration::from_millis(1),
-                failed,
-            });
-        }
-        let snapshot = recorder.finish(now).snapshot;
-        let step = &snapshot.steps[&0];
-        assert_eq!((step.checks_passed, step.checks_failed), (2, 1));
-        assert_eq!(
-            (
-                step.phases.of(Phase::Wait).max(),
-                step.phases.of(Phase::Dns).count()
-            ),
-            (5, 0)
-        );
-        assert_eq!(
-            (
-                snapshot.tasks[&2].finished,
-                snapshot.tasks[&2].failed,
-                snapshot.tasks[&2].duration.count()
-            ),
-            (2, 1, 1)
-        );
-        assert_eq!(
-            (
-                snapshot.trends[&3].values.max(),
-                snapshot.trends[&3].missing
-            ),
-            (70, 1)
-        );
-        assert_eq!(
-            snapshot.received_by_target(),
-            3,
-            "a retry and a hop each reach the target"
-        );
-    }
-
-    #[test]
-    fn a_sample_belongs_to_the_second_in_which_it_ended() {
-        let (queue, mut deltas) = mpsc::channel(8);
-        let zero = Instant::now();
-        let at = |seconds: f64| zero + Duration::from_secs_f64(seconds);
-        let mut recorder = Recorder::new(0, 1, 0, at(1.0), None, queue);
-        for ended in [0.1, 0.999, 1.0, 3.5] {
-            recorder.record(sample(at(ended)), String::new);
-        }
-        let last = recorder.finish(at(3.6));
-        let mut seen = Vec::new();
-        while let Ok(delta) = deltas.try_recv() {
-            seen.push((delta.second, delta.snapshot.requests()));
-        }
-        assert_eq!(seen, [(0, 2), (1, 1), (2, 0)]);
-        assert_eq!((last.second, last.snapshot.requests()), (3, 1));
-    }
-
-    #[test]
-    fn a_reader_far_behind_loses_nothing() {
-        let (queue, mut deltas) = mpsc::channel(1);
-        let zero = Instant::now();
-        let at = |seconds: u64| zero + Duration::from_secs(seconds);
-        let mut recorder = Recorder::new(0, 1, 0, at(1), None, queue);
-        for second in 0..5 {
-            recorder.record(sample(at(second)), String::new);
-        }
-        let last = recorder.finish(at(5));
-        let first = deltas.try_recv().unwrap();
-        assert_eq!(first.snapshot.requests() + last.snapshot.requests(), 5);
-    }
-
-    #[test]
-    fn messages_and_gaps_count_in_the_second_in_which_they_come() {
-        let (queue, mut deltas) = mpsc::channel(8);
-        let (now, second) = (Instant::now(), Duration::from_secs(1));
-        let gap = Some(Duration::from_millis(400));
-        let mut recorder = Recorder::new(0, 1, 0, now + second, None, queue);
-        recorder.messages_sent(0, Part::Measured, now, 1);
-        recorder.message_received(0, Part::Measured, now, None);
-        recorder.message_received(0, Part::Measured, now + second * 3 / 2, gap);
-        recorder.message_received(0, Part::Warmup, now + second * 3 / 2, gap);
-        let tokens = LlmSample {
-            output_tokens: 50,
-            counted_by_usage: true,
-            ..LlmSample::default()
-        };
-        let stream = StreamSample {
-            first: Some(Duration::from_millis(5)),
-            llm: Some(tokens),
-        };
-        let sample = Sample {
-            latency: 2 * second,
-            stream: Some(&stream),
-            good: Some(true),
-            ..sample(now + second * 5 / 2)
-        };
-        recorder.record(sample, String::new);
-        recorder.missed(0, Part::Measured);
-        let last = recorder.finish(now + second * 5 / 2).snapshot;
-        let mut second = || {
-            deltas
-                .try_recv()
-                .unwrap()
-                .snapshot
-                .steps
-                .remove(&0)
-                .unwrap()
-        };
-        let (first, next) = (second(), second());
-        let messages = |step: &StepStats| {
-            let stream = step.stream.as_ref().unwrap();
-            (
-                step.requests,
-                stream.messages_sent,
-                stream.messages_received,
-                stream.gap.count(),
-                stream.first.count(),
-            )
-        };
-        assert_eq!(
-            (messages(&first), messages(&next)),
-            ((0, 1, 1, 0, 0), (0, 0, 1, 1, 0))
-        );
-        let last = &last.steps[&0];
-        assert_eq!(messages(last), (1, 0, 0, 0, 1));
-        assert_eq!(last.goodput, Goodput { good: 1, judged: 2 });
-        let llm = last.stream.as_ref().unwrap().llm.as_ref().unwrap();
-        assert_eq!(
-            (
-                llm.output_tokens,
-                llm.counted_by_usage,
-                llm.counted_by_events
-            ),
-            (50, 1, 0)
-        );
-        assert_eq!(
-            llm.token_rate.max(),
-            25_000,
-            "50 tokens in 2 s, in thousandths"
-        );
-    }
-}
+mod tests;

@@ -13,6 +13,7 @@ fn iterations(count: u64, users: u32, per_user: bool) -> Load {
         users,
         per_user,
         max_duration: None,
+        retry_pause: Duration::from_secs(1),
     })
 }
 
@@ -107,6 +108,7 @@ async fn what_is_not_begun_in_time_is_dropped_and_counted() {
         users: 2,
         per_user: false,
         max_duration: Some(Duration::from_millis(300)),
+        retry_pause: Duration::from_secs(1),
     };
     let mut slow = plan(&server.url, Load::Iterations(load.clone()));
     slow.scenarios[0].tasks[0].steps = vec![step("get", "/slow/200")];

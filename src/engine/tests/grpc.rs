@@ -16,7 +16,7 @@ use crate::engine::OneOff;
 use crate::engine::OneOffInputs;
 use crate::engine::tests::*;
 use crate::plan::Preflight;
-use crate::plan::grpc::{GrpcStep, Method, ProtoFile, Protos};
+use crate::plan::grpc::{Code, GrpcStep, Method, ProtoFile, Protos};
 use crate::plan::{
     Check, Condition, Extract, ExtractFrom, Header, Iterations, JsonPath, JsonTemplate, Kind,
     Reference, ThinkTime,
@@ -56,6 +56,7 @@ pub(super) fn counted(url: &str, count: u64, steps: Vec<Step>) -> Plan {
             users: 2,
             per_user: false,
             max_duration: None,
+            retry_pause: Duration::from_secs(1),
         }),
     )];
     plan
@@ -288,6 +289,57 @@ async fn a_deadline_that_passes_costs_no_connection_and_the_server_is_told_of_it
     );
 }
 
+/// A call whose deadline passes on this client's clock, by the server's word, or by a reset of the
+/// stream at the deadline.
+async fn by_deadline(url: &str, text: &str, checks: Vec<Check>) -> Snapshot {
+    let mut step = call("Say", note(text));
+    request(&mut step).timeout = Duration::from_millis(300);
+    request(&mut step).checks = checks;
+    run_calls(counted(url, 2, vec![step])).await
+}
+
+#[tokio::test]
+async fn a_deadline_is_one_class_and_one_status_whoever_finds_it_first() {
+    let chat = Chat::start().await;
+    let (reset, _) = broken::resetting_after(Duration::from_millis(292), h2::Reason::CANCEL).await;
+    let (late, _) = broken::refusing_after(Duration::from_millis(292), "1").await;
+    for (url, text) in [
+        (&chat.url, "wait 60000"),
+        (&chat.url, "fail 4 late"),
+        (&reset, "hi"),
+        (&late, "hi"),
+    ] {
+        let snapshot = by_deadline(url, text, vec![]).await;
+        assert_eq!(
+            classes(&snapshot),
+            [(ErrorClass::Timeout, 2)],
+            "{url} {text}"
+        );
+        let statuses = &snapshot.steps[&0].grpc_statuses;
+        assert_eq!(
+            statuses.iter().collect::<Vec<_>>(),
+            [(&4, &2)],
+            "{url} {text}"
+        );
+        let said = samples(&snapshot);
+        assert!(
+            said[0].starts_with("gRPC status 4 DEADLINE_EXCEEDED: "),
+            "{said:?}"
+        );
+        let expected = Check::GrpcStatus(vec![Code::DEADLINE_EXCEEDED]);
+        let passed = by_deadline(url, text, vec![expected]).await;
+        assert_eq!(
+            (passed.requests(), passed.failures()),
+            (2, 0),
+            "{url} {text}"
+        );
+    }
+    // long before the deadline a reset is a reset
+    let (early, _) = broken::resetting_after(Duration::from_millis(1), h2::Reason::CANCEL).await;
+    let snapshot = by_deadline(&early, "hi", vec![]).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Reset, 2)]);
+}
+
 #[tokio::test]
 async fn answers_are_looked_into_only_as_checks_and_extracts_ask() {
     let chat = Chat::start().await;
@@ -420,4 +472,16 @@ async fn open_load_on_several_shards_reports_what_the_server_saw() {
         step.sent_bytes,
         step.received_bytes
     );
+}
+
+#[tokio::test]
+async fn whole_numbers_of_64_bits_are_found_as_numbers_and_as_text() {
+    let chat = Chat::start().await;
+    let mut step = call("Say", note("hi"));
+    request(&mut step).checks = vec![
+        json_path("$.number", json!(2)),
+        json_path("$.number", json!("2")),
+    ];
+    let snapshot = run_calls(counted(&chat.url, 1, vec![step])).await;
+    assert_eq!(snapshot.failures(), 0, "{:?}", samples(&snapshot));
 }

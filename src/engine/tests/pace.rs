@@ -23,6 +23,7 @@ async fn no_more_users_start_in_a_second_than_the_spawn_rate() {
             profile,
             spawn_rate: Some(50.0),
             max_missing: 0.01,
+            retry_pause: Duration::from_secs(1),
         },
     ))
     .await;

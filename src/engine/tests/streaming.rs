@@ -15,7 +15,7 @@ use crate::stats::{Goodput, LlmStats, StepStats, StreamStats};
 
 /// How a server ends its answer.
 #[derive(Debug, Clone, Copy, PartialEq)]
-enum End {
+pub(super) enum End {
     Proper,
     /// The connection is closed within the body.
     Cut,
@@ -53,7 +53,7 @@ async fn server_of(kind: &'static str, parts: Vec<Bytes>, end: End) -> String {
 }
 
 /// Server-sent events, each in a chunk of its own.
-async fn server(events: &[&str], end: End) -> String {
+pub(super) async fn server(events: &[&str], end: End) -> String {
     let parts = events
         .iter()
         .map(|event| Bytes::from(format!("{event}\n\n")))
@@ -61,7 +61,7 @@ async fn server(events: &[&str], end: End) -> String {
     server_of("Content-Type: text/event-stream", parts, end).await
 }
 
-fn spec(url: &str, step: Value) -> Value {
+pub(super) fn spec(url: &str, step: Value) -> Value {
     json!({
         "target": {"url": url},
         "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": [step]}]}],
@@ -69,7 +69,7 @@ fn spec(url: &str, step: Value) -> Value {
     })
 }
 
-async fn run_spec(spec: Value) -> Snapshot {
+pub(super) async fn run_spec(spec: Value) -> Snapshot {
     let spec: LoadTestSpec = serde_json::from_value(spec).unwrap();
     run(check(&spec).unwrap().plan, 1).await
 }
@@ -87,12 +87,12 @@ fn streamed(snapshot: &Snapshot) -> &StreamStats {
     only(snapshot).stream.as_deref().unwrap()
 }
 
-fn why(snapshot: &Snapshot) -> (ErrorClass, &str) {
+pub(super) fn why(snapshot: &Snapshot) -> (ErrorClass, &str) {
     let (key, entry) = snapshot.errors.iter().next().unwrap();
     (key.class, &entry.message)
 }
 
-fn content(text: &str) -> String {
+pub(super) fn content(text: &str) -> String {
     format!(
         "data: {}",
         json!({"id": "c", "choices": [{"index": 0, "delta": {"content": text}}], "usage": null})
@@ -190,7 +190,7 @@ async fn an_error_told_in_the_stream_is_one() {
         why(&snapshot),
         (
             ErrorClass::Stream,
-            "the stream holds an event that tells of an error"
+            "the stream holds an event that tells of an error: canary"
         )
     );
 }

@@ -479,6 +479,20 @@ async fn a_proxy_that_refuses_a_tunnel_is_no_connection() {
 }
 
 #[tokio::test]
+async fn a_proxy_that_wants_other_credentials_is_no_answer_of_the_target() {
+    let url = scripted(|peer: Peer| {
+        peer.always("HTTP/1.1 407 Proxy Authentication Required\r\nContent-Length: 0\r\n\r\n")
+    });
+    let (plan, inputs) = with_proxy(plan("http://nobody.invalid", users(1, 60)), &url.await);
+    let prepared = Arc::new(prepare(Arc::new(plan), &inputs).await.unwrap());
+    let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
+    assert_eq!(
+        classes(&snapshot),
+        [(ErrorClass::Connect, snapshot.requests())]
+    );
+}
+
+#[tokio::test]
 async fn a_proxy_that_is_not_there_is_no_connection() {
     let (plan, inputs) = with_proxy(
         plan("http://nobody.invalid", users(1, 40)),

@@ -62,26 +62,36 @@ impl Deadline {
 
 /// Pause that grows while every request fails at once, so that a user does not spin on a target
 /// that is down.
-#[derive(Default)]
 pub(crate) struct Backoff {
     next: Option<Duration>,
+    longest: Duration,
 }
 
 impl Backoff {
     const FIRST: Duration = Duration::from_millis(10);
-    const LONGEST: Duration = Duration::from_secs(1);
 
-    /// Returns the pause after an iteration with this end; `None` unless the target seems down.
-    pub(crate) fn after(&mut self, end: End) -> Option<Duration> {
-        match end {
-            End::Answered | End::UserOver => self.next = None,
-            End::Unanswered => {
-                self.next = Some(
-                    self.next
-                        .map_or(Self::FIRST, |last| (last * 2).min(Self::LONGEST)),
-                )
-            }
+    /// Shortest time of an iteration that needs no pause after it: it does not come round often
+    /// enough to burn CPU.
+    const SLOW: Duration = Duration::from_millis(5);
+
+    /// Creates the pauses of a user, none of which is longer than `longest`; zero for none.
+    pub(crate) fn new(longest: Duration) -> Self {
+        Self {
+            next: None,
+            longest,
         }
+    }
+
+    /// Returns the pause after an iteration with this end that took `took`; `None` unless the target
+    /// seems down.
+    pub(crate) fn after(&mut self, end: End, took: Duration) -> Option<Duration> {
+        self.next = match end {
+            End::Unanswered if took < Self::SLOW && !self.longest.is_zero() => {
+                let next = self.next.map_or(Self::FIRST, |last| last * 2);
+                Some(next.min(self.longest))
+            }
+            End::Answered | End::UserOver | End::Unanswered => None,
+        };
         self.next
     }
 }
@@ -94,12 +104,28 @@ mod tests {
 
     #[test]
     fn waiting_grows_to_a_second_and_ends_with_an_answer() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Backoff::new(Duration::from_secs(1));
+        let at_once = Duration::from_millis(1);
         let waits: Vec<_> = (0..9)
-            .map(|_| backoff.after(End::Unanswered).unwrap().as_millis())
+            .map(|_| backoff.after(End::Unanswered, at_once).unwrap().as_millis())
             .collect();
         assert_eq!(waits, [10, 20, 40, 80, 160, 320, 640, 1000, 1000]);
-        assert_eq!(backoff.after(End::Answered), None);
+        assert_eq!(backoff.after(End::Answered, at_once), None);
+    }
+
+    #[test]
+    fn an_iteration_that_took_time_needs_no_pause_and_the_longest_may_be_none() {
+        let pause = |longest: u64, took: u64| {
+            let mut backoff = Backoff::new(Duration::from_millis(longest));
+            let took = Duration::from_millis(took);
+            (0..9)
+                .filter_map(|_| backoff.after(End::Unanswered, took))
+                .max()
+        };
+        assert_eq!(pause(1000, 5), None);
+        assert_eq!(pause(1000, 4), Some(Duration::from_secs(1)));
+        assert_eq!(pause(3, 0), Some(Duration::from_millis(3)));
+        assert_eq!(pause(0, 0), None);
     }
 
     #[tokio::test]

@@ -54,6 +54,14 @@ pub(super) struct Times {
     pub(super) until: Instant,
 }
 
+impl Times {
+    /// Returns the time before `until` from which on a request is taken to have run out of time: a
+    /// server counts its deadline by its own clock.
+    fn slack(&self) -> Duration {
+        (self.until.saturating_duration_since(self.intended) / 20).min(Duration::from_millis(10))
+    }
+}
+
 /// Request that was sent, whether or not its answer came in time.
 pub(super) struct Sent<'a, E> {
     /// State that users of the thread share.
@@ -136,14 +144,11 @@ impl<E: Exchange> Sent<'_, E> {
             ..
         } = self;
         let outcome = in_time.unwrap_or_else(|| Err(attempt.timed_out()));
-        let outcome = exchange.conclude(outcome, channel, attempt);
+        let is_due = now + times.slack() >= times.until;
+        let outcome = exchange.conclude(outcome, channel, attempt, is_due);
         let ended = exchange.ended(now);
         let latency = ended.saturating_duration_since(times.intended);
-        let refusal = match E::refusal(channel) {
-            // a server that keeps the deadline may tell of it by other words
-            Some(ErrorClass::Grpc) if ended >= times.until => Some(ErrorClass::Timeout),
-            refusal => refusal,
-        };
+        let refusal = E::refusal(channel);
         let judged = match outcome {
             Ok(()) => judge(step, channel, latency, frame, refusal),
             Err(_) => Judged::default(),
@@ -200,7 +205,7 @@ impl<E: Exchange> Sent<'_, E> {
                 .retry_after
                 .filter(|_| class.is_some())
                 .and_then(|after| after.wait(SystemTime::now())),
-            sent: self.attempt.written.get() > 0,
+            sent: self.attempt.written() > 0,
             sent_bytes: totals.sent_bytes,
             received_bytes: totals.received_bytes,
             checks_passed: judged.checks_passed,
@@ -302,8 +307,16 @@ pub(crate) fn describe<E: Exchange>(
     channel: &Channel,
     (redactor, request, quotes_answers): (&UserRedactor<'_>, &[u8], bool),
 ) -> String {
+    let redact = |text: &[u8]| redactor.text_about(request, text);
     if let Err(failure) = outcome {
-        return failure.to_string();
+        let words = match failure {
+            Failure::ToldInStream(event) => refusal::first_line(event, redact),
+            _ => None,
+        };
+        return match words {
+            Some(words) => format!("{failure}: {words}"),
+            None => failure.to_string(),
+        };
     }
     let is_refusal = E::refusal(channel).is_some();
     let line = match judged.map(|why| redactor.message(why)) {
@@ -315,7 +328,6 @@ pub(crate) fn describe<E: Exchange>(
         Some(why) => return why,
         None => E::status_line(channel),
     };
-    let redact = |text: &[u8]| redactor.text_about(request, text);
     let words = if is_refusal {
         E::reason(channel, redact)
     } else {

@@ -325,7 +325,7 @@ fn a_run_of_which_one_of_two_workers_made_no_load_fails_for_missing_load() {
         "{}",
         result.message
     );
-    let load = result.load.unwrap();
+    let load = result.load.clone().unwrap();
     assert_eq!(load.arrivals.unwrap().missing, 1000);
     assert_eq!(load.offered, 0.5);
 }
@@ -379,6 +379,7 @@ fn a_run_whose_workers_all_vanish_ends() {
         profile: crate::plan::Profile::ramp_and_hold(1.0, Duration::ZERO, Duration::from_secs(600)),
         spawn_rate: None,
         max_missing: 0.01,
+        retry_pause: Duration::from_secs(1),
     };
     // one that is only cut off makes load as long as its lease lasts
     stage.pass(31);

@@ -245,6 +245,37 @@ fn what_is_achieved_can_be_a_share_of_what_is_due() {
 }
 
 #[test]
+fn requests_in_flight_are_judged_over_time_and_at_most() {
+    use crate::stats::{Concurrency, LEVEL_PARTS, LevelStats};
+    let busy = |most: u64| Snapshot {
+        concurrency: Concurrency {
+            in_flight: LevelStats::new(most * 500_000, [most; LEVEL_PARTS]),
+            ..Concurrency::default()
+        },
+        ..Snapshot::default()
+    };
+    let rule = |expr| json!({"metric": "inFlight", "expr": expr, "window": "2s"});
+    let mut most = judge(rule("max <= 6"));
+    let mut mean = judge(rule("avg < 3"));
+    for (second, number) in [(0, 4), (1, 6), (2, 2), (3, 2), (4, 2)] {
+        most.add_second(second, &busy(number));
+        mean.add_second(second, &busy(number));
+    }
+    assert_eq!((most.breaches(), mean.breaches()), (vec![], vec![]));
+    for judge in [&mut most, &mut mean] {
+        judge.add_second(5, &busy(3));
+        judge.add_second(6, &busy(10));
+    }
+    assert_eq!(most.breaches()[0].observed, 10.0);
+    assert_eq!(mean.breaches()[0].observed, 3.25);
+    let whole = judge(json!({"metric": "inFlight", "expr": "avg <= 0.05"}));
+    assert_eq!(
+        verdict(&whole, &busy(10)),
+        (ThresholdVerdict::Passed, Some(0.05))
+    );
+}
+
+#[test]
 fn seconds_that_a_master_never_saw_are_in_no_window() {
     let mut judge = judge(json!({"metric": "achieved", "expr": "rate >= 5/s", "window": "3s"}));
     judge.add_second(0, &second(5, 1));

@@ -4,7 +4,7 @@ use super::super::roster::Roster;
 use super::super::verdict::Judgement;
 use crate::plan::{OnSaturation, Plan};
 use crate::stats::format;
-use crate::stats::result::{CapacityResult, Generator, LimitedBy, Reason, Verdict};
+use crate::stats::result::{CapacityResult, Generator, LimitedBy, LoadResult, Reason, Verdict};
 use crate::wire::control::Stop;
 
 /// Ways in which a run ends.
@@ -88,6 +88,7 @@ pub(super) fn judgement(
     plan: &Plan,
     judged: Judgement,
     generator: &Generator,
+    load: Option<&LoadResult>,
     ending: Ending,
 ) -> Judgement {
     let instead = |verdict, reason, message| Judgement {
@@ -111,6 +112,14 @@ pub(super) fn judgement(
                 format!("the load generator was the bottleneck: {}", why.join("; ")),
             )
         }
+        Ending::Natural
+            if judged.verdict == Verdict::Passed && plan.on_saturation == OnSaturation::Fail =>
+        {
+            match load.and_then(held_back_by_generator) {
+                Some(why) => instead(Verdict::Errored, Reason::GeneratorSaturated, why),
+                None => judged,
+            }
+        }
         Ending::Natural => judged,
         Ending::NotStarted(Obstacle { reason, message }) => {
             instead(Verdict::Errored, reason, message)
@@ -125,6 +134,21 @@ pub(super) fn judgement(
             "all workers were lost and none came back in time".into(),
         ),
     }
+}
+
+/// Says how the load generator kept load back, where it did and too little was offered for it.
+fn held_back_by_generator(load: &LoadResult) -> Option<String> {
+    let of_generator = load
+        .shortfalls
+        .iter()
+        .find(|shortfall| shortfall.cause.is_of_generator());
+    let shortfall = of_generator.filter(|_| load.is_below_profile())?;
+    Some(format!(
+        "only {} of the planned load was offered ({}): {}",
+        format::percent(load.offered),
+        load.told(),
+        shortfall.why
+    ))
 }
 
 /// Adds to a verdict's message that workers were lost, since a verdict over less load than was

@@ -25,8 +25,10 @@ pub(super) fn warnings(
     }
     if let Some(load) = load.filter(|load| load.is_below_profile()) {
         warnings.push(format!(
-            "only {} of the load asked for was offered",
-            format::percent(load.offered)
+            "only {} of the planned load was offered: {}; {}",
+            format::percent(load.offered),
+            load.told(),
+            load.why()
         ));
     }
     if roster.lost() > 0 {
@@ -47,8 +49,13 @@ pub(super) fn warnings(
             roster.failed()
         ));
     }
+    // of a run that was cut short, `load` does not say it
+    let planned = file
+        .plan
+        .iterations()
+        .filter(|_| !load.is_some_and(LoadResult::is_below_profile));
     let done = roster.merged().counters.iterations;
-    if let Some(planned) = file.plan.iterations().filter(|planned| done < *planned) {
+    if let Some(planned) = planned.filter(|planned| done < *planned) {
         warnings.push(format!(
             "only {done} of {planned} iterations were carried out"
         ));

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
+use super::super::sum::Gauges;
 use super::{Holder, Instance, Roster, SessionId};
 use crate::stats::Snapshot;
 
@@ -17,9 +18,10 @@ impl Roster {
             return;
         }
         instance.through = Some(second);
-        let users = instance.snapshot.users;
+        let before = Gauges::of(&instance.snapshot);
         instance.snapshot.follow(samples);
-        self.sum.follow(users, samples);
+        let now = Gauges::of(&instance.snapshot);
+        self.sum.follow(&before, &now, samples);
     }
 
     /// Puts all that a process has measured `through` a second in place of what is held of it,

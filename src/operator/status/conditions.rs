@@ -183,20 +183,23 @@ fn offered(load: &LoadStatus) -> (Is, Reason, String) {
     let LoadStatus {
         offered,
         below_profile,
-        missing_arrivals,
-        missing_users,
+        told,
+        why,
+        missing_arrivals: _,
+        missing_users: _,
     } = load;
-    if !below_profile {
-        let message = format!("{offered} of the profile was offered");
-        return (Is::False, Reason::ProfileOffered, message);
+    let rest = if why.is_empty() {
+        String::new()
+    } else {
+        format!("; not offered: {why}")
+    };
+    if *below_profile {
+        let message = format!("only {offered} of the planned load was offered: {told}{rest}");
+        (Is::True, Reason::BelowProfile, message)
+    } else {
+        let message = format!("{offered} of the planned load was offered: {told}{rest}");
+        (Is::False, Reason::ProfileOffered, message)
     }
-    let arrivals = missing_arrivals.map(|count| format!("; {count} arrivals are missing"));
-    let users = missing_users
-        .as_ref()
-        .map(|share| format!("; users were missing for {share} of their time"));
-    let missing = [arrivals, users].into_iter().flatten().collect::<String>();
-    let message = format!("only {offered} of the profile was offered{missing}");
-    (Is::True, Reason::BelowProfile, message)
 }
 
 /// Status, reason and message of the condition about the load generator.

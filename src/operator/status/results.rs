@@ -5,17 +5,17 @@ mod places;
 use std::collections::BTreeMap;
 
 use crate::crd::status::{
-    CapacityLevelStatus, CapacityStatus, ConcurrencyStatus, CostStatus, ErrorStatus,
+    AtOnceStatus, CapacityLevelStatus, CapacityStatus, ConcurrencyStatus, CostStatus, ErrorStatus,
     GeneratorStatus, GoodputStatus, IncompleteStatus, LatencyStatus, LoadStatus, MetricSample,
     RecordStatus, ResultWorkersStatus, ResultsStatus, StepStatus, StreamStatus, ThresholdStatus,
 };
 use crate::operator::text::cut;
 use crate::stats::ErrorClass;
-use crate::stats::format::{in_unit, micros, money, percent, rate};
+use crate::stats::format::{in_unit, micros, money, number, percent, rate};
 use crate::wire::RunResult;
 use crate::wire::result::{
-    CapacityResult, ConcurrencyResult, CostResult, Generator, LatencySummary, LoadResult, Purpose,
-    StreamResult, ThresholdResult,
+    CapacityResult, ConcurrencyResult, CostResult, Generator, LatencySummary, LevelResult,
+    LoadResult, Purpose, StreamResult, ThresholdResult,
 };
 
 /// Most entries of each list in the status.
@@ -85,6 +85,8 @@ fn load(load: &LoadResult) -> LoadStatus {
     LoadStatus {
         offered: percent(load.offered),
         below_profile: load.is_below_profile(),
+        told: cut(&load.told(), 256),
+        why: cut(&load.why(), 512),
         missing_arrivals: load.arrivals.map(|arrivals| arrivals.missing),
         missing_users: load.users.map(|users| percent(users.missing())),
     }
@@ -92,13 +94,19 @@ fn load(load: &LoadResult) -> LoadStatus {
 
 fn concurrency(result: ConcurrencyResult) -> ConcurrencyStatus {
     let ConcurrencyResult {
-        mean,
-        max,
+        in_flight,
+        users,
+        slots,
         by_latency,
     } = result;
+    let at_once = |level: LevelResult| AtOnceStatus {
+        mean: number(level.mean),
+        max: level.max,
+    };
     ConcurrencyStatus {
-        mean: rate(mean),
-        max,
+        in_flight: in_flight.map(at_once),
+        users: users.map(at_once),
+        slots: slots.map(at_once),
         by_latency: rate(by_latency),
     }
 }

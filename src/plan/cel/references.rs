@@ -27,6 +27,8 @@ pub(super) struct References {
     pub(super) body: bool,
     /// Parts of `json` that it reads.
     pub(super) json: Option<Wanted>,
+    /// True if it reads `rawEvents`.
+    pub(super) raw_events: bool,
     /// True if it reads `latency`.
     pub(super) latency: bool,
     /// Variables that it reads, sorted by name.
@@ -39,7 +41,8 @@ pub(super) struct References {
     pub(super) user: bool,
 }
 
-const KNOWN: &str = "status, headers, body, json, latency, vars, feeders, iteration, user";
+const KNOWN: &str =
+    "status, headers, body, json, rawEvents, latency, vars, feeders, iteration, user";
 
 impl Wanted {
     /// Fields that are read, should the value be an object; `None`: the whole value.
@@ -71,7 +74,7 @@ impl References {
     pub(super) fn answer_parts(&self) -> AnswerParts {
         AnswerParts {
             headers: self.headers,
-            body: self.body || self.json.is_some(),
+            body: self.body || self.json.is_some() || self.raw_events,
         }
     }
 
@@ -148,6 +151,7 @@ impl References {
             ("headers", _) => self.headers = true,
             ("body", []) => self.body = true,
             ("json", path) => self.json.get_or_insert_default().add(path),
+            ("rawEvents", []) => self.raw_events = true,
             ("latency", []) => self.latency = true,
             ("iteration", []) => self.iteration = true,
             ("user", ["id"]) => self.user = true,
@@ -165,7 +169,7 @@ impl References {
                     "{root} must be followed by a name, such as {root}.name"
                 ));
             }
-            ("status" | "body" | "latency" | "iteration", [part, ..]) => {
+            ("status" | "body" | "rawEvents" | "latency" | "iteration", [part, ..]) => {
                 return Err(format!("{root} has no part {part:?}"));
             }
             (name, []) if is_type(name) => {}

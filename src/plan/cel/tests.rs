@@ -25,6 +25,9 @@ impl Subject for Answered {
     fn json(&self) -> Result<&Value, &str> {
         self.0.as_ref().map_err(|why| *why)
     }
+    fn raw_events(&self) -> Result<&Value, &str> {
+        self.json()
+    }
     fn latency(&self) -> Duration {
         Duration::from_micros(2500)
     }

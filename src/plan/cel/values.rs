@@ -73,7 +73,8 @@ pub(super) fn part<'v>(value: &'v Value, wanted: &'v Wanted) -> Box<dyn Val + 'v
     }
 }
 
-fn json(value: &Value) -> Box<dyn Val + '_> {
+/// Any JSON.
+pub(super) fn json(value: &Value) -> Box<dyn Val + '_> {
     // what is too much is an error at the end
     let _ = steps::take(1);
     match value {

@@ -1,6 +1,7 @@
 //! gRPC: what a call sends, where the descriptors of its messages come from, and which channels
 //! carry it.
 
+mod built_in;
 mod call;
 mod code;
 mod decode;
@@ -23,9 +24,10 @@ use crate::plan::feeder::Data;
 use crate::plan::target::Header;
 use crate::plan::{JsonTemplate, Reference, duration};
 
+pub use built_in::is_built_in;
 pub use call::{CompiledCall, check, check_limits};
 pub use code::Code;
-pub use decode::{to_json, to_sparse_json};
+pub use decode::{Decoded, Numbers, to_json, to_sparse_json};
 pub use descriptors::{CallKind, Descriptors, HEALTH, Rpc, Source};
 pub use encoder::MessageEncoder;
 pub use prost_reflect::MessageDescriptor;
@@ -85,13 +87,27 @@ pub struct GrpcStream {
     /// True if the client ends its side of the stream at once after the last message; else it waits
     /// for the server to end the call.
     pub half_close: bool,
+    /// Event after which the next message is sent.
+    #[serde(default)]
+    pub send_after: SendAfter,
+}
+
+/// Event after which a client sends the next message of a stream, no sooner than its interval asks
+/// for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SendAfter {
+    /// The message before it was sent.
+    #[default]
+    Message,
+    /// The server has answered each message before it with one.
+    Reply,
 }
 
 /// Messages of a stream.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum Messages {
-    /// The step's message so many times, made anew each time where it differs.
+    /// The step's message so many times, made anew each time where it differs; maybe never.
     Times(u32),
     /// Messages in this order; never empty.
     List(Vec<JsonTemplate>),

@@ -70,6 +70,23 @@ impl JsonTemplate {
         Ok(found)
     }
 
+    /// Calls `visit` with the text of each field called `name`, however deep.
+    pub fn texts_called(&self, name: &str, visit: &mut impl FnMut(&str)) {
+        fn look(value: &Value, name: &str, visit: &mut impl FnMut(&str)) {
+            match value {
+                Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+                Value::Array(items) => items.iter().for_each(|item| look(item, name, visit)),
+                Value::Object(fields) => {
+                    if let Some(text) = fields.get(name).and_then(Value::as_str) {
+                        visit(text);
+                    }
+                    fields.values().for_each(|item| look(item, name, visit));
+                }
+            }
+        }
+        look(&self.value, name, visit);
+    }
+
     fn names_of(&self, value: &Value, found: &mut BTreeSet<String>) -> Result<(), String> {
         match value {
             Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),

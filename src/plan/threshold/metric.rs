@@ -72,6 +72,9 @@ table! {
     /// Iterations started, each second (`rate >= 500/s`) or as a share of those that open load
     /// asks for (`rate >= 99%`).
     Achieved "achieved" = SHARE.by(KeptBy::Nothing).needs_open(OpenLoad::ForShare);
+    /// Requests in flight, sent and not answered, at once: over time on average (`avg < 50`) or at
+    /// most (`max <= 200`).
+    InFlight "inFlight" = LEVEL.by(KeptBy::Nothing);
     /// Requests that ended.
     Requests "requests" = COUNTS;
     /// Iterations that ended.
@@ -113,11 +116,17 @@ struct Row {
     open: OpenLoad,
     /// True if the metric is a time of successful requests, which says nothing of the others.
     of_successes: bool,
+    /// True if the metric is a number of things that are there at once.
+    is_level: bool,
 }
 
 const TIMES: Row = row(&["p(99)", "avg", "min", "med", "max"]);
 const SHARES: Row = row(&["rate", "count", "perSecond"]);
 const SHARE: Row = row(&["rate"]);
+const LEVEL: Row = Row {
+    is_level: true,
+    ..row(&["avg", "max"])
+};
 const COUNTS: Row = row(&["count", "perSecond"]);
 
 /// Requirement of a metric: what a step must have for it to be measured of the requests.
@@ -167,6 +176,7 @@ const fn row(aggregates: &'static [&'static str]) -> Row {
         kept_by: KeptBy::Step,
         open: OpenLoad::Never,
         of_successes: false,
+        is_level: false,
     }
 }
 
@@ -255,6 +265,7 @@ impl Metric {
     pub fn is_count(self, aggregate: Aggregate) -> bool {
         matches!(aggregate, Aggregate::Count | Aggregate::PerSecond)
             || self.row().open == OpenLoad::ForShare
+            || self.row().is_level
     }
 
     /// Tells whether a threshold on the metric says how many requests may fail.
@@ -276,6 +287,7 @@ impl Metric {
     /// Quantity of which `bound`, as it is written, is a number.
     pub(super) fn quantity(self, aggregate: Aggregate, bound: &str) -> Quantity {
         match aggregate {
+            _ if self.row().is_level => Quantity::Number,
             Aggregate::Count => Quantity::Count,
             Aggregate::PerSecond => Quantity::PerSecond,
             Aggregate::Rate if self.row().open == OpenLoad::ForShare && !bound.ends_with('%') => {

@@ -3,7 +3,9 @@
 use super::page::Page;
 use super::table::equal;
 use crate::stats::format;
-use crate::stats::result::{CapacityResult, ConcurrencyResult, CostBasis, CostResult, Purpose};
+use crate::stats::result::{
+    CapacityResult, ConcurrencyResult, CostBasis, CostResult, LevelResult, Purpose,
+};
 
 impl Page {
     /// Adds what a search for the capacity found, and its levels by rate.
@@ -47,26 +49,26 @@ impl Page {
         }
     }
 
-    /// Adds what was in flight.
+    /// Adds requests in flight, users and busy slots.
     pub(super) fn concurrency(&mut self, concurrency: &ConcurrencyResult) {
         let ConcurrencyResult {
-            mean,
-            max,
+            in_flight,
+            users,
+            slots,
             by_latency,
         } = *concurrency;
         self.heading("CONCURRENCY");
-        let observed = format!(
-            "{} on average, {} at most",
-            format::rate(mean),
-            format::count(max)
-        );
-        self.entry(
-            "in flight",
-            &format!(
-                "{observed}; by rate x mean latency {}",
-                format::rate(by_latency)
-            ),
-        );
+        let by_latency = format!("by rate x mean latency {}", format::rate(by_latency));
+        let in_flight = match in_flight {
+            Some(in_flight) => format!("{}; {by_latency}", observed(in_flight)),
+            None => by_latency,
+        };
+        self.entry("in flight", &in_flight);
+        for (name, level) in [("users", users), ("busy slots", slots)] {
+            if let Some(level) = level {
+                self.entry(name, &observed(level));
+            }
+        }
     }
 
     /// Adds what the target costs at the rate it serves, or why no price can be named.
@@ -109,6 +111,14 @@ impl Page {
             );
         }
     }
+}
+
+fn observed(LevelResult { mean, max }: LevelResult) -> String {
+    format!(
+        "{} on average, {} at most",
+        format::number(mean),
+        format::count(max)
+    )
 }
 
 fn per_second(rate: f64) -> String {

@@ -3,11 +3,11 @@
 use super::{Style, WIDTH, render};
 use crate::stats::ErrorClass;
 use crate::stats::result::{
-    ArrivalLoad, CapacityLevel, CapacityResult, ConcurrencyResult, CostBasis, CostResult,
-    ErrorResult, Event, FeederResult, Generator, GoodputResult, LatencySummary, LimitedBy,
-    LlmResult, LoadResult, PhaseResult, Purpose, Reason, RecordResult, RetryAfterResult, RunResult,
-    SCHEMA_VERSION, SaturatedWorker, StatusCount, StepResult, StreamResult, TaskResult,
-    ThresholdResult, ThresholdVerdict, Totals, Verdict, Workers,
+    ArrivalLoad, CapacityLevel, CapacityResult, Cause, ConcurrencyResult, CostBasis, CostResult,
+    ErrorResult, Event, FeederResult, Generator, GoodputResult, LatencySummary, LevelResult,
+    LimitedBy, LlmResult, LoadResult, PhaseResult, Purpose, Reason, RecordResult, RetryAfterResult,
+    RunResult, SCHEMA_VERSION, SaturatedWorker, Shortfall, StatusCount, StepResult, StreamResult,
+    TaskResult, ThresholdResult, ThresholdVerdict, Totals, Verdict, Workers,
 };
 
 pub const LATENCY: LatencySummary = LatencySummary {
@@ -124,6 +124,12 @@ pub fn result() -> RunResult {
                 dropped: 12,
             }),
             users: None,
+            iterations: None,
+            shortfalls: vec![Shortfall {
+                cause: Cause::WorkersLost,
+                share: 0.027,
+                why: "a worker was lost or left early".into(),
+            }],
         }),
         capacity: None,
         thresholds: vec![
@@ -234,8 +240,15 @@ fn everything_judged(result: &mut RunResult) {
         ],
     });
     result.concurrency = Some(ConcurrencyResult {
-        mean: 12.34,
-        max: 20,
+        in_flight: Some(LevelResult {
+            mean: 12.34,
+            max: 20,
+        }),
+        users: Some(LevelResult {
+            mean: 49.9,
+            max: 50,
+        }),
+        slots: None,
         by_latency: 12.1,
     });
     result.cost = Some(CostResult {
@@ -363,7 +376,14 @@ fn a_saturated_generator_is_the_first_thing_said() {
     let starts = |nth: usize, word: &str| text.lines().nth(nth).unwrap().starts_with(word);
     assert!(starts(0, "SATURATED"), "{text}");
     assert!(starts(1, "BELOW PROFILE"), "{text}");
-    assert!(starts(2, "FAILED"), "{text}");
+    let at = |words: &str| {
+        text.find(words)
+            .unwrap_or_else(|| panic!("{words} in {text}"))
+    };
+    let told =
+        "BELOW PROFILE  Only 97.2% of the planned load was offered: 12,500 arrivals planned,";
+    let why = "\n               2.7% of it: a worker was lost or left early.\n";
+    assert!(at(told) < at(why) && at(why) < at("\nFAILED"), "{text}");
 }
 
 #[test]
@@ -402,8 +422,15 @@ fn every_number_has_its_unit() {
 fn what_is_in_flight_and_what_it_costs_is_said_with_its_conditions() {
     let mut result = result();
     result.concurrency = Some(ConcurrencyResult {
-        mean: 12.34,
-        max: 20,
+        in_flight: Some(LevelResult {
+            mean: 12.34,
+            max: 20,
+        }),
+        users: Some(LevelResult {
+            mean: 49.9,
+            max: 50,
+        }),
+        slots: None,
         by_latency: 12.1,
     });
     let cost = CostResult {
@@ -423,6 +450,7 @@ fn what_is_in_flight_and_what_it_costs_is_said_with_its_conditions() {
     let text = render(&result, Style::Plain);
     for part in [
         "in flight   12.3 on average, 20 at most; by rate x mean latency 12.1",
+        "users       49.9 on average, 50 at most",
         "a million   4.56 EUR at 250/s, which holds at this run's thresholds",
         "endpoints   8 for 2000/s, 32.80 EUR an hour",
     ] {

@@ -69,27 +69,18 @@ impl Page {
         }
     }
 
-    /// Adds how much of the profile was offered, and what is missing of it.
+    /// Adds how much load was planned and offered, and why the rest was not.
     pub(super) fn load(&mut self, load: &LoadResult) {
-        let mut text = format!("{} of the profile offered", format::percent(load.offered));
-        if let Some(arrivals) = load.arrivals {
-            // writing to a String cannot fail
-            let _ = write!(
-                text,
-                "; {} of {} arrivals missing",
-                format::count(arrivals.missing),
-                format::count(arrivals.planned)
-            );
-        }
-        if let Some(users) = load.users {
-            let _ = write!(
-                text,
-                "; {} of {} of users' time missing",
-                format::micros(users.missing_micros as f64),
-                format::micros(users.planned_micros as f64)
-            );
-        }
+        let text = format!(
+            "{} of the planned load offered: {}",
+            format::percent(load.offered),
+            load.told()
+        );
         self.entry("load", &text);
+        for shortfall in &load.shortfalls {
+            let share = format::percent(shortfall.share);
+            self.entry("", &format!("{share} not offered: {}", shortfall.why));
+        }
     }
 
     /// Adds the checks made and the good requests, where the test has either.
@@ -153,6 +144,15 @@ impl Page {
             .collect();
         if !sent.is_empty() {
             self.entry("also sent", &sent.join(", "));
+        }
+        if totals.retry_pause_micros > 0 {
+            self.entry(
+                "pauses",
+                &format!(
+                    "{} of users' time after requests that failed at once (retryPause)",
+                    format::micros(totals.retry_pause_micros as f64)
+                ),
+            );
         }
         if totals.feeder_drops > 0 {
             self.entry(

@@ -17,14 +17,8 @@ impl Page {
             let warning = self.paint(Colour::Yellow, warning);
             self.line(&warning);
         }
-        if let Some(load) = result.load.filter(LoadResult::is_below_profile) {
-            let warning = format!(
-                "BELOW PROFILE  Only {} of the load asked for was offered{}.",
-                format::percent(load.offered),
-                why(&load)
-            );
-            let warning = self.paint(Colour::Yellow, &warning);
-            self.line(&warning);
+        if let Some(load) = result.load.as_ref().filter(|load| load.is_below_profile()) {
+            self.below_profile(load);
         }
         let (word, colour) = match result.verdict {
             Verdict::Passed => ("PASSED", Colour::Green),
@@ -50,6 +44,34 @@ impl Page {
                 " ".repeat(word.len())
             };
             self.line(&format!("{first}  {part}"));
+        }
+    }
+
+    /// Adds what was planned and offered, and why it was not the same.
+    fn below_profile(&mut self, load: &LoadResult) {
+        const WORDS: &str = "BELOW PROFILE";
+        let offered = format!(
+            "Only {} of the planned load was offered: {}.",
+            format::percent(load.offered),
+            load.told()
+        );
+        let why = load.shortfalls.iter().map(|shortfall| {
+            format!(
+                "{} of it: {}.",
+                format::percent(shortfall.share),
+                shortfall.why
+            )
+        });
+        for (i, text) in [offered].into_iter().chain(why).enumerate() {
+            for (j, part) in wrap(&clean(&text), WIDTH - WORDS.len() - 2)
+                .iter()
+                .enumerate()
+            {
+                let first = if i + j == 0 { WORDS } else { "" };
+                let line = format!("{first:width$}  {part}", width = WORDS.len());
+                let line = self.paint(Colour::Yellow, &line);
+                self.line(&line);
+            }
         }
     }
 
@@ -92,31 +114,6 @@ impl Page {
             }
         }
     }
-}
-
-/// Says what the greatest part of load that was not offered was, in few words.
-fn why(load: &LoadResult) -> String {
-    let of_arrivals = load.arrivals.map(|arrivals| {
-        if arrivals.missing > arrivals.dropped {
-            "no worker was there for the rest"
-        } else {
-            "arrivals were dropped"
-        }
-    });
-    let of_users = load.users.map(|users| {
-        let causes = [
-            (users.missing_micros, "no worker was there for the rest"),
-            (users.held_back_micros, "the spawn rate held users back"),
-            (users.retired_micros, "users had retired"),
-        ];
-        causes
-            .into_iter()
-            .max_by_key(|(time, _)| *time)
-            .map_or("", |(_, why)| why)
-    });
-    of_arrivals
-        .or(of_users)
-        .map_or_else(String::new, |why| format!(": {why}"))
 }
 
 /// Returns the fields by name: a result that was read from a file may hold them in any order.

@@ -9,7 +9,7 @@ use crate::crd::convert::{Context, Problems};
 use crate::crd::spec::*;
 use crate::plan::grpc::{
     Channels, Code, DescriptorSet, GrpcRetry, GrpcStream, HEALTH, KeepAlive, MAX_MESSAGES,
-    Messages, Method, ProtoFile, ProtoRoot,
+    Messages, Method, ProtoFile, ProtoRoot, SendAfter,
 };
 use crate::plan::template::Place;
 use crate::plan::*;
@@ -172,16 +172,14 @@ impl Context<'_> {
             messages,
             interval,
             half_close,
+            send_after,
         } = stream;
         let interval = self
             .problems
             .duration(&format!("{path}.interval"), interval);
         let path = format!("{path}.messages");
         let messages = match messages {
-            Value::Array(list) if list.is_empty() => {
-                self.problems.add(&path, "needs at least one message");
-                return None;
-            }
+            Value::Array(list) if list.is_empty() => Messages::Times(0),
             Value::Array(list) => {
                 let list = list
                     .iter()
@@ -193,11 +191,11 @@ impl Context<'_> {
                 match number
                     .as_u64()
                     .and_then(|number| u32::try_from(number).ok())
-                    .filter(|n| (1..=MAX_MESSAGES).contains(n))
+                    .filter(|n| *n <= MAX_MESSAGES)
                 {
                     Some(times) => Messages::Times(times),
                     None => {
-                        self.problems.add(&path, format!("must be a whole number from 1 to {MAX_MESSAGES}, or a list of messages"));
+                        self.problems.add(&path, format!("must be a whole number from 0 to {MAX_MESSAGES}, or a list of messages"));
                         return None;
                     }
                 }
@@ -207,6 +205,10 @@ impl Context<'_> {
             messages,
             interval,
             half_close: *half_close,
+            send_after: match send_after {
+                SendAfterSpec::Message => SendAfter::Message,
+                SendAfterSpec::Reply => SendAfter::Reply,
+            },
         })
     }
 }
@@ -379,14 +381,7 @@ mod tests {
             |step| step["grpc"]["metadata"] = json!({"A": "", "a": ""}),
             &[".grpc.metadata.a: is there twice"],
         );
-        for messages in [
-            json!(0),
-            json!([]),
-            json!("3"),
-            json!(1.5),
-            json!(-1),
-            json!(null),
-        ] {
+        for messages in [json!("3"), json!(1.5), json!(-1), json!(null)] {
             refuses(
                 |step| step["grpc"]["stream"] = json!({"messages": messages}),
                 &[".grpc.stream.messages: "],
@@ -573,7 +568,8 @@ mod tests {
             GrpcStream {
                 messages: Messages::Times(3),
                 interval: std::time::Duration::ZERO,
-                half_close: true
+                half_close: true,
+                send_after: SendAfter::Message,
             }
         );
     }

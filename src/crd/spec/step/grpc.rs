@@ -88,8 +88,9 @@ pub struct GrpcHealthSpec {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GrpcStreamSpec {
-    /// Number of times that `message` is sent, from 1 to 1,000,000, its templates evaluated each
-    /// time; or a list of messages to send instead, each like `message`.
+    /// Number of times that `message` is sent, from 0 to 1,000,000, its templates evaluated each
+    /// time; or a list of messages to send instead, each like `message`. With `0` or an empty list
+    /// the client sends none, and ends its side of the stream.
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub messages: Value,
     /// Time from one message to the next. `0s`: no pause.
@@ -100,10 +101,25 @@ pub struct GrpcStreamSpec {
     /// call.
     #[serde(default = "yes")]
     pub half_close: bool,
+    /// Event after which the next message is sent. `Message`: The one before it was sent. `Reply`:
+    /// The server has answered it with a message, as in ping-pong; only where the server streams, too.
+    /// `interval` is kept either way.
+    #[serde(default)]
+    pub send_after: SendAfterSpec,
 }
 
-/// Settings of gRPC calls, which use HTTP/2: over TLS with an `https://` target, by prior knowledge
-/// (h2c) with an `http://` one. The timeout, the age of connections and the source addresses of
+/// Event after which the next message of a stream is sent.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum SendAfterSpec {
+    /// The message before was sent.
+    #[default]
+    Message,
+    /// The server has answered each message before.
+    Reply,
+}
+
+/// Settings of gRPC calls, which use HTTP/2: over TLS with an `https://` or `grpcs://` target, by prior
+/// knowledge (h2c) with an `http://` or `grpc://` one. The timeout, the age of connections and the source addresses of
 /// `spec.http` apply, too.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]

@@ -13,8 +13,8 @@ use crate::engine::protocol::grpc::fault::Fault;
 use crate::engine::protocol::grpc::frames;
 use crate::engine::protocol::grpc::head::{CallOptions, Head};
 use crate::plan::grpc::{
-    CallKind, CompiledCall, Descriptors, GrpcRetry, GrpcStep, HEALTH, MessageDescriptor,
-    MessageEncoder, to_json,
+    CallKind, CompiledCall, Decoded, Descriptors, GrpcRetry, GrpcStep, HEALTH, MessageDescriptor,
+    MessageEncoder, Numbers, SendAfter,
 };
 use crate::plan::template::{Need, Scope};
 use crate::plan::{Names, Problem, Target};
@@ -27,12 +27,14 @@ pub(crate) struct GrpcCall {
     line: Vec<u8>,
     /// Messages to send in turn; at least one.
     messages: Vec<Message>,
-    /// Number of messages to send.
+    /// Number of messages to send; 0 for a stream without any.
     pub(super) times: u32,
     /// Time between two messages.
     pub(super) interval: Duration,
     /// True if the client ends its half of the stream with the last message.
     pub(super) half_close: bool,
+    /// Event after which the next message is sent.
+    pub(super) send_after: SendAfter,
     kind: CallKind,
     /// Type of the messages sent.
     pub(super) input: MessageDescriptor,
@@ -110,6 +112,7 @@ impl GrpcCall {
             messages,
             interval: stream.map(|stream| stream.interval).unwrap_or_default(),
             half_close: stream.is_none_or(|stream| stream.half_close),
+            send_after: stream.map(|stream| stream.send_after).unwrap_or_default(),
             kind: rpc.kind,
             input: rpc.input,
             output: rpc.output,
@@ -209,11 +212,17 @@ impl GrpcCall {
             }
         }
         if wanted {
-            let json =
-                to_json(&self.output, reply.last(&mut unpacked)?).map_err(Fault::Undecodable)?;
-            channel.answer.capture.body.clear();
-            // writing to memory does not fail
-            let _ = serde_json::to_writer(&mut channel.answer.capture.body, &json);
+            let decoded = Decoded::new(&self.output, reply.last(&mut unpacked)?)
+                .map_err(Fault::Undecodable)?;
+            let capture = &mut channel.answer.capture;
+            for (numbers, out) in [
+                (Numbers::Mapped, &mut capture.body),
+                (Numbers::Plain, &mut capture.structured),
+            ] {
+                out.clear();
+                // writing to memory does not fail
+                let _ = serde_json::to_writer(out, &decoded.json(numbers));
+            }
         }
         Ok(())
     }

@@ -29,7 +29,7 @@ use crate::engine::protocol::grpc::incoming::{Incoming, Reading};
 use crate::engine::protocol::grpc::reply::{Expected, Reply};
 use crate::engine::protocol::grpc::sent::Sent;
 use crate::engine::protocol::transport::{Transport, Tries, backoff};
-use crate::plan::grpc::{Code, GrpcRetry};
+use crate::plan::grpc::{Code, GrpcRetry, SendAfter};
 use crate::plan::template::Scope;
 use crate::stats::ErrorClass;
 
@@ -98,7 +98,12 @@ impl Exchange for GrpcExchange<'_> {
         outcome: Result<(), Failure>,
         channel: &mut Channel,
         _attempt: &Attempt<'_>,
+        is_due: bool,
     ) -> Result<(), Failure> {
+        if let Some(why) = deadline_exceeded(&outcome, channel.reply.as_deref(), is_due) {
+            channel.reply.get_or_insert_default().exceed_deadline(&why);
+            return Ok(());
+        }
         outcome?;
         Ok(self.call.look_into(channel, self.wants_body)?)
     }
@@ -159,6 +164,32 @@ impl Exchange for GrpcExchange<'_> {
     }
 }
 
+/// Returns whether the call failed since its deadline passed, whoever found that out first: this
+/// client's clock, or the server, which then ends the stream or says so by whatever status. The
+/// result is the reason in words.
+fn deadline_exceeded(
+    outcome: &Result<(), Failure>,
+    reply: Option<&Reply>,
+    is_due: bool,
+) -> Option<String> {
+    match outcome {
+        Err(failure @ (Failure::Timeout | Failure::TimeoutBeforeSent)) => Some(failure.to_string()),
+        Err(Failure::StreamReset(reason)) if is_due => Some(format!(
+            "the target reset the stream at the deadline: {reason}"
+        )),
+        Ok(()) if is_due => {
+            let code = reply.and_then(Reply::code)?;
+            (code != Code::OK && code != Code::DEADLINE_EXCEEDED).then(|| {
+                match reply.and_then(Reply::message) {
+                    Some(words) => format!("at the deadline the target said {code}: {words}"),
+                    None => format!("at the deadline the target said {code}"),
+                }
+            })
+        }
+        Ok(()) | Err(_) => None,
+    }
+}
+
 fn code(channel: &Channel) -> Option<Code> {
     channel.reply.as_ref()?.code()
 }
@@ -186,6 +217,8 @@ struct Progress {
     streams: bool,
     first: Cell<Option<Instant>>,
     last: Cell<Option<Instant>>,
+    /// Number of messages that came.
+    received: Cell<u32>,
     /// True once the call was ended before all messages were sent.
     is_short: Cell<bool>,
     /// Copy of the sent messages, if they are to be shown.
@@ -238,7 +271,7 @@ impl<S: Scope> Calling<'_, S> {
         loop {
             let outcome = self.send_whole(head, message).await;
             if !tries.one_more(&outcome, self.attempt) {
-                return outcome;
+                return self.with_cause(outcome);
             }
         }
     }
@@ -256,7 +289,7 @@ impl<S: Scope> Calling<'_, S> {
         // what flow control holds back is sent by and by, and kept without a copy until then; an
         // error shows in the answer
         let _ = sending.send_data(message.clone(), true);
-        self.attempt.written.set(head.size + message.len());
+        self.attempt.wrote(head.size + message.len());
         let Self {
             channel,
             attempt,
@@ -279,7 +312,7 @@ impl<S: Scope> Calling<'_, S> {
         loop {
             let outcome = self.send_in_turn(head).await;
             if !tries.one_more(&outcome, self.attempt) {
-                return outcome;
+                return self.with_cause(outcome);
             }
         }
     }
@@ -290,17 +323,9 @@ impl<S: Scope> Calling<'_, S> {
             sending,
             guard,
         } = self.begin(head).await?;
-        self.attempt.written.set(head.size);
+        self.attempt.wrote(head.size);
         let mut incoming = Incoming::new(answer, guard);
-        let ends = self.call.half_close;
-        let mut outgoing = Outgoing {
-            sending,
-            begun: Instant::now(),
-            sent: 0,
-            sleep: None,
-            ends,
-            closed: false,
-        };
+        let mut outgoing = Outgoing::new(sending, self.call.half_close);
         let Self {
             call,
             channel,
@@ -326,19 +351,27 @@ impl<S: Scope> Calling<'_, S> {
                 outgoing.poll(cx, call, attempt, progress, message)?;
             }
             // a stream that begins after the end says something all the same
-            if !outgoing.closed
-                && !is_over
-                && outgoing.sent > 0
-                && over.as_mut().poll(cx).is_ready()
-            {
+            let has_begun = outgoing.sent > 0 || call.times == 0;
+            if !outgoing.closed && !is_over && has_begun && over.as_mut().poll(cx).is_ready() {
                 is_over = true;
                 outgoing.end(call, progress);
             }
-            incoming.poll(cx, &mut reading, attempt, |whole| {
+            let replies = progress.received.get();
+            let polled = incoming.poll(cx, &mut reading, attempt, |whole| {
                 progress.count_received(whole, attempt)
-            })
+            });
+            // a message that waited for its reply may go now
+            if !outgoing.closed && progress.received.get() > replies {
+                cx.waker().wake_by_ref();
+            }
+            polled
         })
         .await
+    }
+
+    fn with_cause(&self, outcome: Result<(), Failure>) -> Result<(), Failure> {
+        let route = &self.transport.targets.routes[self.route];
+        route.with_cause(outcome, self.attempt)
     }
 
     async fn begin(&mut self, head: &Rendered<'_>) -> Result<Begun, Failure> {
@@ -402,6 +435,18 @@ struct Outgoing {
 }
 
 impl Outgoing {
+    /// Begins the client's half, which `ends` with its last message or else with the call.
+    fn new(sending: SendStream<Bytes>, ends: bool) -> Self {
+        Self {
+            sending,
+            begun: Instant::now(),
+            sent: 0,
+            sleep: None,
+            ends,
+            closed: false,
+        }
+    }
+
     /// Sends the messages that are due. Fails only if a message cannot be built; other failures
     /// show in the answer.
     fn poll(
@@ -412,8 +457,16 @@ impl Outgoing {
         progress: &Progress,
         mut message: impl FnMut(u32) -> Result<Bytes, Failure>,
     ) -> Result<(), Failure> {
+        if call.times == 0 && self.ends {
+            self.close();
+        }
+        let waits = call.send_after == SendAfter::Reply;
         let most = self.sent.saturating_add(BATCH).min(call.times);
         while self.sent < most {
+            // the answer wakes it
+            if waits && progress.received.get() < self.sent {
+                return Ok(());
+            }
             if self.poll_due(cx, call).is_pending()
                 || self.poll_room(cx).is_pending()
                 || self.closed
@@ -423,7 +476,8 @@ impl Outgoing {
             let before = self.sent;
             let mut frame = message(self.sent)?;
             self.sent += 1;
-            if call.interval.is_zero() && self.sent < most && frame.len() < FRAME {
+            let may_join = call.interval.is_zero() && !waits;
+            if may_join && self.sent < most && frame.len() < FRAME {
                 let mut joined = frame.to_vec();
                 while self.sent < most && joined.len() < FRAME {
                     joined.extend_from_slice(&message(self.sent)?);
@@ -431,7 +485,7 @@ impl Outgoing {
                 }
                 frame = joined.into();
             }
-            attempt.written.set(attempt.written.get() + frame.len());
+            attempt.wrote(attempt.written() + frame.len());
             progress.count_sent(self.sent - before, attempt);
             self.closed = self.sent == call.times && self.ends;
             if self.sending.send_data(frame, self.closed).is_err() {
@@ -449,7 +503,9 @@ impl Outgoing {
     fn end(&mut self, call: &GrpcCall, progress: &Progress) {
         self.ends = true;
         let left = call.times - self.sent;
-        let fits = call.interval.saturating_mul(left) < call.stop_timeout;
+        // how long replies take is the target's affair
+        let fits = call.send_after == SendAfter::Message
+            && call.interval.saturating_mul(left) < call.stop_timeout;
         if left == 0 || !fits {
             progress.is_short.set(left > 0);
             self.close();
@@ -507,6 +563,7 @@ impl Progress {
             streams: call.client_streams() || call.server_streams(),
             first: Cell::new(None),
             last: Cell::new(None),
+            received: Cell::new(0),
             is_short: Cell::new(false),
             sent: OnceCell::new(),
         }
@@ -540,6 +597,7 @@ impl Progress {
         if !self.streams {
             return;
         }
+        self.received.set(self.received.get().saturating_add(count));
         let now = Instant::now();
         if self.first.get().is_none() {
             self.first.set(Some(now));

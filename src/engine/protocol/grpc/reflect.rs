@@ -18,7 +18,7 @@ use crate::engine::protocol::grpc::fault::Fault;
 use crate::engine::protocol::grpc::frames;
 use crate::engine::protocol::grpc::head::Head;
 use crate::engine::protocol::grpc::reply::{Expected, Reply};
-use crate::plan::grpc::{Code, Descriptors, Method};
+use crate::plan::grpc::{Code, Descriptors, Method, is_built_in};
 
 /// Longest time for the whole conversation with one target.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -36,6 +36,9 @@ const SERVICES: [&str; 2] = [
     "grpc.reflection.v1.ServerReflection",
     "grpc.reflection.v1alpha.ServerReflection",
 ];
+
+/// File of `google.protobuf.Any`.
+const ANY: &str = "google/protobuf/any.proto";
 
 /// Prefix of the reflection services, which are left out of the list of what a server offers.
 const REFLECTION_PREFIX: &str = "grpc.reflection.";
@@ -134,11 +137,29 @@ pub(crate) enum Unreflected {
     Wrong(String),
 }
 
-/// Asks the target for the descriptors of `services`, as far as it knows them, and all that they
-/// refer to. `head_of` builds the head of a call with the target's metadata.
+impl Unreflected {
+    /// Adds what became of the version that was asked first.
+    fn beside(self, first: &Self) -> Self {
+        let (Self::Unoffered(before) | Self::Denied(before)) = first else {
+            return self;
+        };
+        let both = |why: &str| format!("v1: {before}; v1alpha: {why}");
+        match self {
+            Self::Unoffered(why) if matches!(first, Self::Denied(_)) => Self::Denied(both(&why)),
+            Self::Unoffered(why) => Self::Unoffered(both(&why)),
+            Self::Denied(why) => Self::Denied(both(&why)),
+            Self::Wrong(why) => Self::Wrong(both(&why)),
+            Self::Unreached(why) => Self::Unreached(both(&why)),
+        }
+    }
+}
+
+/// Asks the target for the descriptors of `services` and, for what is in an `Any`, of `types`, as far
+/// as it knows them, and all that they refer to. `head_of` builds the head of a call with the target's metadata.
 pub(crate) async fn reflect(
     route: &Route,
     services: &BTreeSet<&str>,
+    types: &BTreeSet<String>,
     head_of: impl Fn(&Method) -> Result<Head, String>,
 ) -> Result<Descriptors, Unreflected> {
     let asking = async {
@@ -155,13 +176,15 @@ pub(crate) async fn reflect(
                     head: &head,
                     conversation: None,
                 }
-                .all(services)
+                .all(services, types)
                 .await,
                 &refused,
             ) {
-                (Err(why @ Unreflected::Unoffered(_)), _) => refused = refused.or(Some(why)),
+                (Err(why @ Unreflected::Unoffered(_)), None) => refused = Some(why),
                 // says more than that the other version is not there
                 (Err(why @ Unreflected::Denied(_)), _) => refused = Some(why),
+                // neither version answered, each in its own way
+                (Err(why), Some(first)) => return Err(why.beside(first)),
                 (outcome, _) => return outcome,
             }
         }
@@ -187,7 +210,11 @@ struct ReflectionClient<'a> {
 impl ReflectionClient<'_> {
     /// Asks for the files of all services and their imports. If a service is not known, also asks
     /// for the list of all services.
-    async fn all(mut self, services: &BTreeSet<&str>) -> Result<Descriptors, Unreflected> {
+    async fn all(
+        mut self,
+        services: &BTreeSet<&str>,
+        types: &BTreeSet<String>,
+    ) -> Result<Descriptors, Unreflected> {
         let mut files = Found::default();
         let mut all_known = true;
         for service in services {
@@ -201,6 +228,27 @@ impl ReflectionClient<'_> {
                 None => all_known = false,
             }
         }
+        self.imports(&mut files).await?;
+        for name in types {
+            self.more(name, &mut files).await;
+        }
+        let holds_any = files.holds_any();
+        let offered = if all_known && !holds_any {
+            None
+        } else {
+            self.offered().await
+        };
+        if holds_any {
+            // what is in an `Any` is most often a type that another service uses
+            for service in offered.iter().flatten() {
+                self.more(service, &mut files).await;
+            }
+        }
+        Descriptors::of_reflection(files.by_name.into_values(), offered).map_err(Unreflected::Wrong)
+    }
+
+    /// Asks for the files that others import.
+    async fn imports(&mut self, files: &mut Found) -> Result<(), Unreflected> {
         while let Some(name) = files.next() {
             match self.ask(Question::File(name.clone())).await? {
                 Some(Answer::Files(answer)) => files.take(answer)?,
@@ -216,12 +264,19 @@ impl ReflectionClient<'_> {
                 }
             }
         }
-        let offered = if all_known {
-            None
-        } else {
-            self.offered().await
-        };
-        Descriptors::of_reflection(files.by_name.into_values(), offered).map_err(Unreflected::Wrong)
+        Ok(())
+    }
+
+    /// Asks for the files of a symbol that the test can do without.
+    async fn more(&mut self, symbol: &str, files: &mut Found) {
+        let mut with = files.clone();
+        let asked = self.ask(Question::Symbol(symbol.to_owned())).await;
+        if let Ok(Some(Answer::Files(answer))) = asked
+            && with.take(answer).is_ok()
+            && self.imports(&mut with).await.is_ok()
+        {
+            *files = with;
+        }
     }
 
     /// Returns the services that the target lists; `None` if it does not answer that.
@@ -277,21 +332,29 @@ fn refusal(code: Code, words: String) -> Unreflected {
 }
 
 /// Files that came, and imports that must still be asked for.
-#[derive(Default)]
+#[derive(Clone, Default)]
 struct Found {
     by_name: BTreeMap<String, Vec<u8>>,
     /// Size of the files in bytes.
     size: usize,
     wanted: Vec<String>,
     asked: BTreeSet<String>,
+    /// True if a file imports [`ANY`].
+    imports_any: bool,
 }
 
 impl Found {
+    /// Returns whether a file imports `google.protobuf.Any`.
+    fn holds_any(&self) -> bool {
+        self.imports_any
+    }
+
     fn take(&mut self, Files { files }: Files) -> Result<(), Unreflected> {
         for bytes in files {
             let file = File::decode(bytes.as_slice())
                 .map_err(|e| Unreflected::Wrong(format!("what came is no file: {e}")))?;
             self.size += bytes.len();
+            self.imports_any |= file.dependencies.iter().any(|name| name == ANY);
             self.wanted.extend(file.dependencies);
             self.by_name.insert(file.name, bytes);
         }
@@ -306,7 +369,7 @@ impl Found {
     fn next(&mut self) -> Option<String> {
         while let Some(name) = self.wanted.pop() {
             // what is well known is known here, and not to every server
-            let is_known = name.starts_with("google/protobuf/") || self.by_name.contains_key(&name);
+            let is_known = is_built_in(&name) || self.by_name.contains_key(&name);
             if !is_known && self.asked.insert(name.clone()) {
                 return Some(name);
             }

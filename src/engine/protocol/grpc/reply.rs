@@ -1,7 +1,7 @@
 //! Result of a call: its messages, trailers and status.
 
 use http::HeaderMap;
-use percent_encoding::percent_decode;
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode, utf8_percent_encode};
 
 use crate::engine::answer::Facts;
 use crate::engine::protocol::grpc::fault::Fault;
@@ -11,6 +11,9 @@ use crate::plan::grpc::Code;
 const STATUS: &str = "grpc-status";
 const MESSAGE: &str = "grpc-message";
 const ENCODING: &str = "grpc-encoding";
+
+/// Characters that `grpc-message` writes as `%XX`.
+const ESCAPED: AsciiSet = CONTROLS.add(b'%');
 
 /// Most bytes of `grpc-message` that are kept for the message of a failure.
 const MAX_MESSAGE: usize = 1024;
@@ -52,6 +55,17 @@ impl Reply {
         self.code = None;
         self.message.clear();
         self.trailers.clear();
+    }
+
+    /// Sets the status that gRPC clients report when the deadline of a call has passed; `why` says
+    /// who found that out.
+    pub(crate) fn exceed_deadline(&mut self, why: &str) {
+        self.code = Some(Code::DEADLINE_EXCEEDED);
+        self.message.clear();
+        // as the target would write it
+        let escaped = utf8_percent_encode(why, &ESCAPED).to_string();
+        self.message.extend_from_slice(escaped.as_bytes());
+        self.message.truncate(MAX_MESSAGE);
     }
 
     /// Returns the status, once it has come.

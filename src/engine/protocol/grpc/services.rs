@@ -10,7 +10,7 @@ use crate::engine::protocol::grpc::head::{CallOptions, Head};
 use crate::engine::protocol::grpc::reflect::{PATIENCE, Unreflected, reflect};
 use crate::engine::record::redactor::Redactor;
 use crate::engine::world::World;
-use crate::plan::grpc::{Descriptors, HEALTH, Method};
+use crate::plan::grpc::{Descriptors, HEALTH, Messages, Method};
 use crate::plan::{Inputs, Names, Plan, Problem, Protocol, Target};
 
 /// Reason why a test's services are not known.
@@ -44,6 +44,26 @@ pub(crate) fn named(plan: &Plan) -> BTreeMap<usize, BTreeSet<&str>> {
     all
 }
 
+/// Returns the names of types that the messages of calls name in an `Any`.
+fn types_in_any(plan: &Plan) -> BTreeSet<String> {
+    let mut types = BTreeSet::new();
+    for place in plan.steps() {
+        if let Protocol::Grpc(grpc) = &place.step.call {
+            let listed = match grpc.stream.as_ref().map(|stream| &stream.messages) {
+                Some(Messages::List(list)) => list.as_slice(),
+                Some(Messages::Times(_)) | None => &[],
+            };
+            for message in grpc.message.iter().chain(listed) {
+                message.texts_called("@type", &mut |url| {
+                    let name = url.rsplit('/').next().unwrap_or_default();
+                    types.insert(name.to_owned());
+                });
+            }
+        }
+    }
+    types
+}
+
 /// Returns whether a target must be asked for its services. The health service is always known.
 pub(crate) fn are_asked_for(plan: &Plan) -> bool {
     plan.protos.is_none()
@@ -61,6 +81,8 @@ struct Asking<'a> {
     credentials: Option<&'a Credentials>,
     /// Redactor for the target's messages.
     redactor: &'a Redactor,
+    /// Types that messages name in an `Any`.
+    types: &'a BTreeSet<String>,
 }
 
 /// Finds the route of calls and the descriptors of each called target. `credentials` are by
@@ -85,6 +107,7 @@ pub(crate) async fn describe(
         ),
         None => None,
     };
+    let types = types_in_any(plan);
     let mut all = Vec::new();
     for (place, target) in plan.all_targets().enumerate() {
         let Some(services) = named.get(&place) else {
@@ -110,6 +133,7 @@ pub(crate) async fn describe(
                     names,
                     credentials: credentials.get(place).copied().flatten(),
                     redactor,
+                    types: &types,
                 };
                 ask(target, &route, &asked, asking).await?
             }
@@ -147,6 +171,7 @@ async fn ask(
         names,
         credentials,
         redactor,
+        types: _,
     } = asking;
     let head_of = |method: &Method| {
         let options = CallOptions {
@@ -163,7 +188,8 @@ async fn ask(
                 .unwrap_or_default()
         })
     };
-    reflect(route, services, head_of).await.map_err(|error| {
+    let asked = reflect(route, services, asking.types, head_of).await;
+    asked.map_err(|error| {
         let whose = target
             .name
             .as_ref()

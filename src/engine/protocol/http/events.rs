@@ -3,13 +3,36 @@
 //!
 //! Pure: no socket and no clock here. Bytes may be cut anywhere.
 
+mod assembly;
 pub(crate) mod completion;
 pub(crate) mod streaming;
+mod vendor;
+
+use serde_json::{Value, json};
 
 use crate::plan::StreamFormat;
 
 /// Longest event in bytes.
 pub(crate) const MAX_EVENT: usize = 1024 * 1024;
+
+/// Returns the events of a whole body as JSON, each with its name, its data and, if that is JSON, what
+/// it holds. An event too long ends the list.
+pub(crate) fn listed(format: StreamFormat, body: &[u8]) -> Value {
+    let mut all = Vec::new();
+    let mut each = |event: Event<'_>| {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        all.push(json!({
+            "event": text(event.name),
+            "data": text(event.data),
+            "json": serde_json::from_slice::<Value>(event.data).unwrap_or_default(),
+        }));
+    };
+    let mut events = Events::new(format);
+    if events.feed(body, &mut each).is_ok() {
+        events.end(&mut each);
+    }
+    all.into()
+}
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 

@@ -166,6 +166,9 @@ impl Exchange for HttpExchange<'_> {
             redirects: call.follow_redirects > 0,
             stream: stream.is_some(),
         };
+        if let Some(stream) = stream.filter(|_| body) {
+            stream.assemble();
+        }
         let mut sending = Sending {
             sender: Sender {
                 transport: context.transport,
@@ -196,6 +199,7 @@ impl Exchange for HttpExchange<'_> {
         outcome: Result<(), Failure>,
         channel: &mut Channel,
         attempt: &Attempt<'_>,
+        _is_due: bool,
     ) -> Result<(), Failure> {
         match &self.stream {
             None => outcome,

@@ -64,7 +64,9 @@ impl Sender<'_> {
             let is_worth_it = tries.one_more(&outcome, self.attempt)
                 || is_idempotent(message.bytes) && tries.after_end(&outcome, self.attempt);
             if !is_worth_it {
-                return outcome;
+                let route = &self.transport.targets.routes[route];
+                route.with_cause(outcome, self.attempt)?;
+                return route.passed_proxy(channel.answer.status);
             }
             self.reset_stream();
         }
@@ -169,7 +171,7 @@ impl Sender<'_> {
         let mut exchange = session
             .begin(form.head(), form.body())
             .ok_or(Failure::Gone)?;
-        self.attempt.written.set(message.bytes.len());
+        self.attempt.wrote(message.bytes.len());
         let limits = route.http.answer_head;
         let mut reading = self.reading(&mut channel.response, &mut channel.answer, limits);
         poll_fn(|cx| exchange.poll(cx, &mut reading, self.attempt)).await

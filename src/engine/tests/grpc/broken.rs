@@ -7,7 +7,7 @@ use h2::server::Builder;
 use http::{HeaderMap, HeaderValue, Response, StatusCode};
 
 use crate::engine::tests::grpc::*;
-use crate::engine::tests::http2::{Asked, server, server_with};
+use crate::engine::tests::http2::{Asked, Seen, server, server_with};
 use crate::engine::tests::server::{Peer, scripted};
 
 pub(super) const GRPC: (&str, &str) = ("content-type", "application/grpc");
@@ -47,6 +47,24 @@ pub(super) fn answer(
     if let Some(trailers) = trailers {
         let _ = stream.send_trailers(headers(trailers));
     }
+}
+
+/// Resets each stream with this reason after a time.
+pub(super) async fn resetting_after(wait: Duration, reason: Reason) -> (String, Arc<Seen>) {
+    server(move |mut asked: Asked| async move {
+        tokio::time::sleep(wait).await;
+        asked.answer.send_reset(reason);
+    })
+    .await
+}
+
+/// Answers each call with this status after a time.
+pub(super) async fn refusing_after(wait: Duration, status: &'static str) -> (String, Arc<Seen>) {
+    server(move |asked: Asked| async move {
+        tokio::time::sleep(wait).await;
+        answer(asked, 200, &[GRPC, ("grpc-status", status)], None, None);
+    })
+    .await
 }
 
 type Pairs = &'static [(&'static str, &'static str)];

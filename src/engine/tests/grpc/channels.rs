@@ -26,6 +26,7 @@ fn busy(url: &str, users: u32, count: u64, message: Value) -> Plan {
             users,
             per_user: false,
             max_duration: None,
+            retry_pause: Duration::from_secs(1),
         }),
     )];
     plan

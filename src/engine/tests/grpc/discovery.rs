@@ -75,7 +75,7 @@ async fn a_server_that_refuses_reflection_is_named_before_the_first_call() {
     assert!(
         problems[0]
             .message
-            .contains("offers no server reflection (gRPC status 12 UNIMPLEMENTED"),
+            .contains("offers no server reflection (v1: gRPC status 12 UNIMPLEMENTED"),
         "{error}"
     );
     assert!(
@@ -152,6 +152,36 @@ async fn what_reflection_does_not_know_is_told_at_the_step_that_names_it() {
             ]
         );
     }
+}
+
+#[tokio::test]
+async fn a_type_that_only_an_any_names_is_asked_for_by_its_name() {
+    let file = |name: &str, text: &str| {
+        let file = File::from_source(name, text).unwrap();
+        file.file_descriptor_proto().clone()
+    };
+    let chat = r#"syntax = "proto3"; package test; import "google/protobuf/any.proto";
+        message Note { string text = 1; google.protobuf.Any any = 4; }
+        service Chat { rpc Say(Note) returns (Note); }"#;
+    let extra = r#"syntax = "proto3"; package extra; message Extra { int64 n = 1; }"#;
+    let set = FileDescriptorSet {
+        file: vec![file("chat.proto", chat), file("extra.proto", extra)],
+    };
+    let builder = Builder::configure().register_file_descriptor_set(set);
+    let mut server = tonic::transport::Server::builder();
+    let url = serve(server.add_service(builder.build_v1().unwrap())).await;
+    let holding = |name: &str, field: &str| {
+        let any = json!({"@type": format!("type.googleapis.com/{name}"), field: 1});
+        undescribed(&url, call("Say", json!({"any": any})))
+    };
+    for (name, field) in [("extra.Extra", "n"), ("google.rpc.Status", "code")] {
+        let prepared = prepare(Arc::new(holding(name, field)), &Inputs::default()).await;
+        assert!(prepared.is_ok(), "{name}: {:?}", prepared.err());
+    }
+    let error = prepare(Arc::new(holding("extra.Gone", "n")), &Inputs::default())
+        .await
+        .unwrap_err();
+    assert!(told(&error)[0].contains("@type"), "{error}");
 }
 
 /// Answers questions as servers in other languages do: with an error in a message, and the

@@ -118,6 +118,7 @@ async fn messages_of_a_stream_are_a_line_each_up_to_what_is_asked_for() {
             messages: Messages::Times(times),
             interval: Duration::ZERO,
             half_close: true,
+            send_after: Default::default(),
         });
     };
     let (_, of_three) = lines(all(), |step| stream(step, 3)).await;

@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 use bytes::Bytes;
 use http::Response;
 
+use crate::engine::PrepareError;
 use crate::engine::tests::grpc::*;
 use crate::engine::tests::http2::{Asked, server};
 use crate::plan::Goodput;
@@ -18,6 +19,7 @@ fn streaming(name: &str, messages: Messages, interval: u64) -> Step {
         messages,
         interval: Duration::from_millis(interval),
         half_close: true,
+        send_after: Default::default(),
     });
     step
 }
@@ -304,5 +306,54 @@ async fn streams_that_a_server_does_not_end_are_cancelled_after_the_stop_timeout
     assert!(
         stats(&snapshot).messages_sent > 4,
         "what was sent counts whatever becomes of the stream"
+    );
+}
+
+#[tokio::test]
+async fn a_client_may_send_no_message_at_all() {
+    let chat = Chat::start().await;
+    for name in ["Tell", "Talk"] {
+        let mut step = streaming(name, Messages::Times(0), 0);
+        if name == "Tell" {
+            request(&mut step).checks = vec![json_path("$.number", json!(0))];
+        }
+        let snapshot = run_calls(counted(&chat.url, 3, vec![step])).await;
+        assert_eq!((snapshot.requests(), snapshot.failures()), (3, 0), "{name}");
+        assert_eq!(stats(&snapshot).messages_sent, 0);
+    }
+    assert_eq!(chat.seen.messages(), 0);
+}
+
+#[tokio::test]
+async fn ping_pong_sends_each_message_after_the_reply_to_the_one_before() {
+    let chat = Chat::start().await;
+    let mut step = streaming("Talk", Messages::Times(5), 0);
+    grpc(&mut step).message = Some(JsonTemplate::new(note("wait 4")).unwrap());
+    if let Some(stream) = &mut grpc(&mut step).stream {
+        stream.send_after = crate::plan::grpc::SendAfter::Reply;
+    }
+    let snapshot = run_calls(counted(&chat.url, 2, vec![step])).await;
+    assert_eq!((snapshot.requests(), snapshot.failures()), (2, 0));
+    let stream = stats(&snapshot);
+    assert_eq!((stream.messages_sent, stream.messages_received), (10, 10));
+    // had they been sent together, replies would come with no more than the wait between them all
+    // the same; but each is sent only when the one before is back, so none is joined with another
+    assert!(stream.gap.min() >= 4_000, "{} us", stream.gap.min());
+}
+
+#[tokio::test]
+async fn a_reply_to_wait_for_needs_a_server_that_streams() {
+    let mut step = streaming("Tell", Messages::Times(2), 0);
+    if let Some(stream) = &mut grpc(&mut step).stream {
+        stream.send_after = crate::plan::grpc::SendAfter::Reply;
+    }
+    let plan = counted("http://127.0.0.1:1", 1, vec![step]);
+    let error = prepare(Arc::new(plan), &inputs()).await.unwrap_err();
+    let PrepareError::Invalid(problems) = &error else {
+        panic!("{error}")
+    };
+    assert!(
+        problems[0].path.ends_with(".grpc.stream.sendAfter"),
+        "{error}"
     );
 }

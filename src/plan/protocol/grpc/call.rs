@@ -2,7 +2,7 @@
 
 use super::descriptors::{CallKind, Descriptors, Rpc};
 use super::encoder::MessageEncoder;
-use super::{GrpcStep, Messages};
+use super::{GrpcStep, Messages, SendAfter};
 use crate::plan::symbols::each_step;
 use crate::plan::template::Need;
 use crate::plan::{Action, Declared, JsonTemplate, Names, Plan, Problem, Protocol, RequestStep};
@@ -79,6 +79,15 @@ impl CompiledCall {
             problems.push(Problem::new(
                 format!("{path}.stream"),
                 format!("{method} takes one message, not a stream of them"),
+            ));
+        }
+        let waits = stream
+            .as_ref()
+            .is_some_and(|stream| stream.send_after == SendAfter::Reply);
+        if waits && !rpc.kind.server_streams() {
+            problems.push(Problem::new(
+                format!("{path}.stream.sendAfter"),
+                format!("{method} answers once, at the end, so there is no reply to wait for"),
             ));
         }
         if retry.is_some() && rpc.kind.client_streams() {

@@ -12,6 +12,7 @@ use protox::Compiler;
 use protox::file::{File, FileResolver, GoogleFileResolver};
 use sha2::{Digest, Sha256};
 
+use super::built_in::BuiltIn;
 use super::{Method, edition, listed};
 use crate::plan::Problem;
 
@@ -326,7 +327,9 @@ impl FileResolver for Library {
         match (self.texts.get(name), self.files.get(name)) {
             (Some(text), _) => read_text(name, text),
             (None, Some(file)) => Ok(File::from_file_descriptor_proto(file.clone())),
-            (None, None) => GoogleFileResolver::new().open_file(name),
+            (None, None) => GoogleFileResolver::new()
+                .open_file(name)
+                .or_else(|_| BuiltIn.open_file(name)),
         }
     }
 }

@@ -6,6 +6,7 @@ use prost_reflect::{
 };
 use serde_json::{Map, Value};
 
+use super::built_in::find_message;
 use super::field_error::FieldError;
 use super::listed;
 use super::scalar::{Origin, Scalar, kind_of};
@@ -248,7 +249,7 @@ fn write_any(any: &MessageDescriptor, value: &Value, out: &mut Vec<u8>) -> Resul
         .and_then(Value::as_str)
         .ok_or_else(|| FieldError::new("needs @type, the name of a message".to_owned()))?;
     let name = url.rsplit('/').next().unwrap_or_default();
-    let message = any.parent_pool().get_message_by_name(name);
+    let message = find_message(any.parent_pool(), name);
     let message = message.ok_or_else(|| {
         FieldError::new("there is no message as @type names it".to_owned()).under("@type")
     })?;

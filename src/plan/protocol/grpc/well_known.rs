@@ -11,9 +11,9 @@ use super::wire::{self, WireType};
 
 /// Range of seconds, from 0001-01-01T00:00:00Z to 9999-12-31T23:59:59Z, as `timestamp.proto` has
 /// it.
-const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+pub const TIMESTAMPS: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 /// Longest duration in seconds, some 10,000 years, as `duration.proto` has it.
-const MAX_DURATION: u64 = 315_576_000_000;
+pub const MAX_DURATION: u64 = 315_576_000_000;
 
 /// A message that has a JSON form of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

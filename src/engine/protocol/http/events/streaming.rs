@@ -6,15 +6,16 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
-use crate::engine::answer::capture::{Capture, header_texts};
+use crate::engine::answer::capture::{Capture, MAX_REFUSAL, header_texts};
 use crate::engine::attempt::Events;
 use crate::engine::attempt::failure::Failure;
 use crate::engine::attempt::sample::{LlmSample, Part, StreamSample};
 use crate::engine::protocol::http::coding::{Codings, Decoding};
+use crate::engine::protocol::http::events::assembly::Assembly;
 use crate::engine::protocol::http::events::completion::{Completion, Usage};
-use crate::engine::protocol::http::events::{self, Event, TooLong};
+use crate::engine::protocol::http::events::{self, Event, TooLong, vendor};
 use crate::engine::protocol::received::Received;
-use crate::plan::{HttpStream, StreamFormat, Until};
+use crate::plan::{HttpStream, StreamFormat, StreamPreset, Until};
 
 /// Longest time to wait for the end of a body after its last event; then the answer counts as
 /// complete and the rest is abandoned. Most targets end the body at once, some never do.
@@ -33,6 +34,8 @@ pub(crate) struct Streaming<'a> {
     marked: Notify,
     /// True if the exchange was abandoned after the last event.
     left: Cell<bool>,
+    /// True if rules read the answer, which is put together for them.
+    is_read: Cell<bool>,
 }
 
 struct State {
@@ -56,6 +59,10 @@ struct Progress {
     usage: Usage,
     /// True if a language model reported an error.
     reported_error: bool,
+    /// First event that reported one, or its part that tells of it.
+    error: Vec<u8>,
+    /// Answer that is put together from the events, if rules read it.
+    assembly: Option<Box<Assembly>>,
     /// Time of the event that the step regards as the last one.
     ended: Option<Instant>,
 }
@@ -81,12 +88,22 @@ impl<'a> Streaming<'a> {
             state,
             marked: Notify::new(),
             left: Cell::new(false),
+            is_read: Cell::new(false),
         }
+    }
+
+    /// Has the answer put together for rules to read, if it is that of a language model.
+    pub(crate) fn assemble(&self) {
+        self.is_read.set(true);
+        self.reset();
     }
 
     /// Forgets the answer so far, because that of a retry or redirect follows.
     pub(crate) fn reset(&self) {
-        self.state.replace(State::new(self.stream.format));
+        let mut state = State::new(self.stream.format);
+        let preset = self.stream.preset.filter(|_| self.is_read.get());
+        state.progress.assembly = preset.map(|preset| Box::new(Assembly::new(preset)));
+        self.state.replace(state);
     }
 
     /// Waits for the exchange, but after the last event only for [`LINGER`].
@@ -157,7 +174,10 @@ impl<'a> Streaming<'a> {
             return;
         }
         progress.received += 1;
-        let counts = self.stream.preset.is_none() || progress.read_completion(event, now);
+        let counts = match self.stream.preset {
+            Some(preset) => progress.read_completion(preset, event, now),
+            None => true,
+        };
         let gap = if counts { progress.count(now) } else { None };
         sink.message_received(self.step, self.part, now, gap);
     }
@@ -178,13 +198,23 @@ impl<'a> Streaming<'a> {
             events.end(&mut |event| self.take(progress, event, now, sink));
         }
         answer.events = progress.received;
+        answer.stream = is_streamed(answer.status).then_some(self.stream.format);
+        if let Some(assembly) = progress
+            .assembly
+            .as_ref()
+            .filter(|_| answer.stream.is_some())
+        {
+            let json = assembly.json(progress.usage);
+            answer.capture.structured =
+                json.map_or_else(Vec::new, |json| json.to_string().into_bytes());
+        }
         match (
             progress.reported_error,
             progress.ended,
             outcome,
             &self.stream.until,
         ) {
-            (true, ..) => Err(Failure::ToldInStream),
+            (true, ..) => Err(Failure::ToldInStream(std::mem::take(&mut progress.error))),
             (false, Some(_), outcome, _) => {
                 self.left.set(self.left.get() || outcome.is_err());
                 Ok(())
@@ -224,6 +254,7 @@ impl<'a> Streaming<'a> {
         let wanted = match until {
             Until::Text(text) => format!("the event {text:?}"),
             Until::Event(name) => format!("an event called {name:?}"),
+            Until::Types(types) => format!("an event of type {}", types.join(" or ")),
             Until::JsonPath(path) => format!("an event with {}", path.source()),
         };
         let kind = header_texts(&answer.capture.head, "content-type")
@@ -252,9 +283,19 @@ impl Progress {
     }
 
     /// Reads an event of a language model and returns whether it has content.
-    fn read_completion(&mut self, event: Event<'_>, now: Instant) -> bool {
-        let completion = Completion::read(event.data);
+    fn read_completion(&mut self, preset: StreamPreset, event: Event<'_>, now: Instant) -> bool {
+        let completion = match preset {
+            StreamPreset::OpenAI => Completion::read(event.data),
+            StreamPreset::OpenAIResponses => vendor::read_response(event),
+            StreamPreset::AnthropicMessages => vendor::read_message(event),
+        };
+        if let Some(assembly) = &mut self.assembly {
+            assembly.take(event);
+        }
         self.usage.update(completion.usage);
+        if completion.is_error && !self.reported_error {
+            self.error = vendor::error_in(&event.data[..event.data.len().min(MAX_REFUSAL)]);
+        }
         self.reported_error |= completion.is_error;
         if completion.has_answer {
             self.first_answer.get_or_insert(now);
@@ -300,6 +341,8 @@ fn is_last(until: &Until, event: Event<'_>) -> bool {
     match until {
         Until::Text(text) => event.data.trim_ascii() == text.as_bytes(),
         Until::Event(name) => event.name == name.as_bytes(),
+        Until::Types(types) => serde_json::from_slice::<serde_json::Value>(event.data)
+            .is_ok_and(|json| types.iter().any(|name| name == vendor::kind_of(event, &json))),
         Until::JsonPath(path) => serde_json::from_slice(event.data).is_ok_and(|json| {
             // an event that cannot be searched is not known to be the last
             matches!(path.first(&json), Ok(Some(node)) if !node.is_null() && *node != serde_json::Value::Bool(false))

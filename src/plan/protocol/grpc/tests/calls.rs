@@ -18,6 +18,7 @@ fn a_call_is_held_against_its_descriptor() {
             messages,
             interval: Duration::ZERO,
             half_close: true,
+            send_after: SendAfter::default(),
         }),
         gzip: false,
         max_message_size: 1,

@@ -201,3 +201,99 @@ fn answers_have_the_names_of_the_file_numbers_for_numbers_and_their_defaults() {
             .contains("is not a t.All")
     );
 }
+
+/// Bytes of a field whose content has its length before it.
+fn nested(number: u32, content: &[u8]) -> Vec<u8> {
+    let mut out = Vec::new();
+    wire::tag(number, wire::WireType::Length, &mut out);
+    wire::varint(content.len() as u64, &mut out);
+    out.extend_from_slice(content);
+    out
+}
+
+#[test]
+fn a_part_without_a_json_form_is_shown_as_what_it_is() {
+    let unknown = [nested(1, b"type.example/gone.Type"), nested(2, b"\x01\x02")].concat();
+    let untyped = nested(2, b"\xff");
+    // a type that is known, and bytes that are not of it
+    let broken = [nested(1, b"x/t.All"), nested(2, b"\x0f")].concat();
+    for (any, shown) in [
+        (
+            unknown,
+            json!({"@type": "type.example/gone.Type", "value": "AQI="}),
+        ),
+        (untyped, json!({"value": "/w=="})),
+        (broken, json!({"@type": "x/t.All", "value": "Dw=="})),
+        (vec![], json!({})),
+    ] {
+        let bytes = [nested(38, &any), nested(14, b"ok")].concat();
+        let json = to_json(&all(), &bytes).unwrap();
+        assert_eq!((&json["any"], &json["text"]), (&shown, &json!("ok")));
+    }
+    // 9e17 s after 1970; a duration whose parts point both ways; NaN within JSON
+    let mut late = vec![0x08];
+    wire::varint(900_000_000_000_000_000, &mut late);
+    let torn = [
+        0x08, 0x01, 0x10, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01,
+    ];
+    let nan = [&[0x11][..], &f64::NAN.to_le_bytes()].concat();
+    let camel = nested(1, b"notSnake");
+    let bytes = [
+        nested(29, &late),
+        nested(30, &torn),
+        nested(32, &nan),
+        nested(36, &camel),
+    ]
+    .concat();
+    let json = to_sparse_json(&all(), &bytes).unwrap();
+    assert_eq!(json["at"]["seconds"], json!(900_000_000_000_000_000_i64));
+    assert_eq!(json["took"], json!({"seconds": 1, "nanos": -1}));
+    assert_eq!(json["any_json"], json!("NaN"));
+    assert_eq!(json["mask"], json!({"paths": ["notSnake"]}));
+}
+
+#[test]
+fn numbers_are_plain_for_rules_and_mapped_for_what_is_shown() {
+    let encoder = compiled(
+        &all(),
+        &json!({
+            "i64": -5, "u64": "18446744073709551615", "f32": 0.1, "f64": 3.0, "x64": 7,
+            "floats": ["NaN", "-Infinity"], "at": "2026-01-31T12:00:00.5Z", "took": "-1.000001s",
+            "any": {"@type": "type.googleapis.com/google.rpc.ErrorInfo", "reason": "R"},
+            "wrapped": 6, "object": {"a": 1.5, "b": null},
+        }),
+    )
+    .unwrap();
+    let decoded = Decoded::new(&all(), encoder.as_static().unwrap()).unwrap();
+    let plain = decoded.json(Numbers::Plain);
+    let mapped = decoded.json(Numbers::Mapped);
+    let of = |name: &str| (plain[name].clone(), mapped[name].clone());
+    for (name, number, text) in [
+        ("i64", json!(-5), json!("-5")),
+        ("u64", json!(u64::MAX), json!("18446744073709551615")),
+        ("x64", json!(7), json!("7")),
+        ("wrapped", json!(6), json!("6")),
+        ("f32", json!(0.1), json!(0.1)),
+        ("f64", json!(3.0), json!(3)),
+        ("i32", json!(0), json!(0)),
+        (
+            "floats",
+            json!(["NaN", "-Infinity"]),
+            json!(["NaN", "-Infinity"]),
+        ),
+        (
+            "at",
+            json!("2026-01-31T12:00:00.500Z"),
+            json!("2026-01-31T12:00:00.500Z"),
+        ),
+        ("took", json!("-1.000001s"), json!("-1.000001s")),
+        (
+            "object",
+            json!({"a": 1.5, "b": null}),
+            json!({"a": 1.5, "b": null}),
+        ),
+    ] {
+        assert_eq!(of(name), (number, text), "{name}");
+    }
+    assert_eq!(plain["any"]["reason"], json!("R"), "{plain}");
+}

@@ -1,0 +1,120 @@
+//! Answers of language models as rules see them: put together from the events of a stream.
+
+use serde_json::{Value, json};
+
+use crate::engine::tests::streaming::{End, content, run_spec, server, spec, why};
+use crate::engine::tests::*;
+
+/// One POST whose answer is read by `preset`, with these checks.
+async fn checked(url: &str, preset: &str, checks: Value) -> Snapshot {
+    let http = json!({"method": "POST", "path": "/", "json": {"model": "m"}, "stream": {"preset": preset}});
+    run_spec(spec(url, json!({"http": http, "checks": checks}))).await
+}
+
+#[tokio::test]
+async fn checks_see_the_answer_of_a_chat_and_its_events() {
+    let (first, second) = (content("Hel"), content("lo"));
+    let last = r#"data: {"choices": [{"delta": {}, "finish_reason": "stop"}], "usage": {"prompt_tokens": 3, "completion_tokens": 2}}"#;
+    let url = server(&[&first, &second, last, "data: [DONE]"], End::Proper).await;
+    let checks = json!([
+        {"jsonPath": "$.text", "equals": "Hello"},
+        {"jsonPath": "$.finishReason", "equals": "stop"},
+        {"jsonPath": "$.usage.outputTokens", "equals": 2},
+        {"jsonPath": "$.message.role", "equals": "assistant"},
+        {"cel": "json.text.size() == 5 && rawEvents.size() == 4"},
+        {"cel": "rawEvents[0].json.choices[0].delta.content == 'Hel' && rawEvents[3].data == '[DONE]'"},
+        {"cel": "body.contains('data: [DONE]')"},
+        {"events": {"atLeast": 3, "atMost": 3}},
+    ]);
+    let snapshot = checked(&url, "OpenAI", checks).await;
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+}
+
+#[tokio::test]
+async fn a_response_and_a_message_are_measured_and_put_together() {
+    let responses = [
+        "event: response.created\ndata: {\"type\": \"response.created\", \"response\": {\"usage\": null}}",
+        "event: response.output_text.delta\ndata: {\"type\": \"response.output_text.delta\", \"delta\": \"Hel\"}",
+        "event: response.output_text.delta\ndata: {\"type\": \"response.output_text.delta\", \"delta\": \"lo\"}",
+        "event: response.completed\ndata: {\"type\": \"response.completed\", \"response\": {\"status\": \"completed\", \"usage\": {\"input_tokens\": 3, \"output_tokens\": 2}}}",
+    ];
+    let messages = [
+        "event: message_start\ndata: {\"type\": \"message_start\", \"message\": {\"usage\": {\"input_tokens\": 3, \"output_tokens\": 1}}}",
+        "event: ping\ndata: {\"type\": \"ping\"}",
+        "event: content_block_delta\ndata: {\"type\": \"content_block_delta\", \"index\": 0, \"delta\": {\"type\": \"text_delta\", \"text\": \"Hel\"}}",
+        "event: content_block_delta\ndata: {\"type\": \"content_block_delta\", \"index\": 0, \"delta\": {\"type\": \"text_delta\", \"text\": \"lo\"}}",
+        "event: message_delta\ndata: {\"type\": \"message_delta\", \"delta\": {\"stop_reason\": \"end_turn\"}, \"usage\": {\"output_tokens\": 2}}",
+        "event: message_stop\ndata: {\"type\": \"message_stop\"}",
+    ];
+    for (preset, events, reason) in [
+        ("OpenAIResponses", responses.as_slice(), "completed"),
+        ("AnthropicMessages", messages.as_slice(), "end_turn"),
+    ] {
+        // what comes after the last event is not awaited
+        let url = server(events, End::Open).await;
+        let checks = json!([
+            {"jsonPath": "$.text", "equals": "Hello"},
+            {"jsonPath": "$.finishReason", "equals": reason},
+        ]);
+        let snapshot = checked(&url, preset, checks).await;
+        assert_eq!(snapshot.failures(), 0, "{preset}: {:?}", snapshot.errors);
+        let stream = snapshot.steps[&0].stream.as_deref().unwrap();
+        let llm = stream.llm.as_ref().unwrap();
+        assert_eq!((llm.input_tokens, llm.output_tokens), (3, 2), "{preset}");
+        assert_eq!(
+            (stream.first.count(), stream.gap.count()),
+            (1, 1),
+            "{preset}"
+        );
+        let cut = server(&events[..events.len() - 1], End::Proper).await;
+        let cut = checked(&cut, preset, json!([])).await;
+        assert_eq!(why(&cut).0, ErrorClass::Stream, "{preset}");
+    }
+}
+
+#[tokio::test]
+async fn an_event_that_tells_of_an_error_is_quoted() {
+    let error = r#"data: {"error": {"message": "the engine is overloaded", "code": 500}}"#;
+    let failed = r#"data: {"type": "response.failed", "response": {"error": {"code": "x", "message": "the engine is overloaded"}}}"#;
+    let refused = r#"data: {"type": "error", "error": {"type": "overloaded_error", "message": "the engine is overloaded"}}"#;
+    for (preset, event) in [
+        ("OpenAI", error),
+        ("OpenAIResponses", failed),
+        ("AnthropicMessages", refused),
+    ] {
+        let url = server(&[event, "data: [DONE]"], End::Proper).await;
+        let snapshot = checked(&url, preset, json!([])).await;
+        assert_eq!(
+            why(&snapshot),
+            (
+                ErrorClass::Stream,
+                "the stream holds an event that tells of an error: the engine is overloaded"
+            ),
+            "{preset}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_conversation_goes_on_with_what_was_answered_and_has_times_of_each_turn() {
+    let (first, second) = (content("Hel"), content("lo"));
+    let url = server(&[&first, &second, "data: [DONE]"], End::Proper).await;
+    let turn = |name: &str, messages: Value| {
+        let http = json!({"method": "POST", "path": "/", "json": {"messages": messages}, "stream": {"preset": "OpenAI"}});
+        json!({"name": name, "http": http, "extract": {name: {"jsonPath": "$.message"}}})
+    };
+    let asks = json!({"role": "user", "content": "and?"});
+    let mut spec = spec(&url, json!({}));
+    spec["scenarios"][0]["tasks"][0]["steps"] = json!([
+        turn("one", json!([asks])),
+        turn("two", json!([asks, "{{ one }}", asks])),
+        {"http": {"method": "POST", "path": "/", "json": {"messages": [asks, "{{ one }}", "{{ two }}"]}, "stream": {"preset": "OpenAI"}},
+         "checks": [{"jsonPath": "$.text", "equals": "Hello"}]},
+    ]);
+    let snapshot = run_spec(spec).await;
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    for step in 0..3 {
+        let stream = snapshot.steps[&step].stream.as_deref().unwrap();
+        assert_eq!(stream.first.count(), 1);
+    }
+}
