@@ -10,6 +10,7 @@ mod losses;
 mod one_offs;
 mod operator;
 mod recovery;
+mod scaling;
 mod stopping;
 mod workers;
 
@@ -21,6 +22,7 @@ use feeding::Feeding;
 use one_offs::OneOffs;
 pub use operator::Refusal;
 use recovery::Checkpoints;
+use scaling::Scaling;
 
 use super::blocks::Blocks;
 use super::judge::Judge;
@@ -115,6 +117,7 @@ pub struct Coordinator {
     roster: Roster,
     /// Parts of the load, each with the process that carries it.
     shares: Shares,
+    scaling: Scaling,
     /// Time until which workers that were not heard yet may come to a master that has lost its
     /// memory.
     recovering_until: Option<Instant>,
@@ -177,7 +180,8 @@ impl Coordinator {
         let mut coordinator = Self {
             search: file.plan.capacity().map(Search::new),
             roster: Roster::new(file.workers),
-            shares: Shares::new(&file.plan),
+            shares: Shares::new(&file.plan, file.workers),
+            scaling: Scaling::default(),
             recovering_until: facts.granted.then(|| now + lease_of(&file)),
             checkpoints: Checkpoints::default(),
             is_restored: false,
@@ -215,6 +219,9 @@ impl Coordinator {
             acknowledged: false,
             next_session: 1,
         };
+        if let Some(workers) = coordinator.facts.workers {
+            coordinator.fit(workers);
+        }
         if let Some(checkpoint) = checkpoint {
             coordinator.restore(checkpoint, now);
         }
@@ -275,9 +282,10 @@ impl Coordinator {
             epoch: self.facts.epoch,
             incarnation: self.facts.incarnation.clone(),
             state: self.state,
-            workers: self.file.workers,
+            workers: self.roster.workers(),
             connected: self.roster.connected(),
             ready: self.roster.ready(),
+            leaving: Some(self.roster.leaving()),
             problems: self.roster.problems(now),
             elapsed_micros: self.elapsed(now).as_micros() as u64,
             // 0 is the protocol's word for a length that nobody knows beforehand
@@ -366,7 +374,7 @@ impl Coordinator {
         let is_unknown = self.recovering_until.is_some_and(|until| now < until);
         // one that joined after the last checkpoint is known when it comes
         let is_early = self.is_restored && now < self.began + COME_BACK;
-        let is_awaited = is_unknown && self.roster.unknown() > 0;
+        let is_awaited = is_unknown && self.has_unknown();
         if !is_early && !is_awaited {
             self.take_seconds(self.roster.heard_until(now, self.file.grace));
         }

@@ -127,7 +127,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     };
     let names = step_names(plan);
     let until = cut_at.map_or(Duration::MAX, |at| at.saturating_sub(plan.warmup + HEARING));
-    let load = offered::offered(plan, file.workers, &merged.counters, until)
+    let load = offered::offered(plan, roster.fewest_workers(), &merged.counters, until)
         .filter(|_| started_at.is_some() && search.is_none() && roster.tells_offered_load());
     let judged = verdict::judge(plan, thresholds, &totals, load.as_ref());
     let capacity = search.map(Search::result);
@@ -160,7 +160,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         errors: error_results(&merged, &[names.clone(), flow_names(plan)].concat()),
         thresholds: judgement.thresholds,
         workers: Workers {
-            planned: file.workers,
+            planned: roster.workers(),
             lost: roster.lost(),
             rejoined: roster.rejoined(),
             reissued,
