@@ -24,6 +24,7 @@ mod world;
 mod tests;
 
 pub use inputs::{below, content as load_content};
+pub use load::shard::Moving;
 pub use net::resolve::look_up_host;
 pub use one_off::{OneOff, OneOffInputs, Outcome, RunningOneOff};
 pub use prepare::feeder::{Demand, FeedData, Supply, Usage, load_feeder};

@@ -130,6 +130,7 @@ pub(super) fn progress(master: &Shared) -> Progress {
 /// Gives the grant that starts the load.
 pub(super) fn start(master: &Shared, run: &str) -> Result<(), RunError> {
     let grant = Grant {
+        workers: None,
         deadline_micros: 0,
         run: run.to_owned(),
         epoch: 1,

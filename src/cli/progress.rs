@@ -139,6 +139,7 @@ mod tests {
             workers: 1,
             connected: 1,
             ready: 1,
+            leaving: None,
             problems: Vec::new(),
             elapsed_micros: 12_300_000,
             length_micros: 30_000_000,

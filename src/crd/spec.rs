@@ -71,6 +71,11 @@ pub use transport::*;
     shortname = "lt",
     category = "starling",
     derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.workers.replicas",
+        status_replicas_path = ".status.workers.ready",
+        label_selector_path = ".status.workers.selector"
+    ),
     printcolumn(name = "Phase", type_ = "string", json_path = ".status.phase"),
     printcolumn(
         name = "Progress",

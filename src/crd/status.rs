@@ -156,6 +156,14 @@ pub struct RunStatus {
     /// Number of those of them that join from elsewhere; they have the highest indexes.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub external: u32,
+    /// Number of worker Pods that the run is to have now, if `spec.workers.replicas` was changed
+    /// since it began.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scaled_to: Option<u32>,
+    /// Most workers that the run was ever to have. Runs that an older release began have none;
+    /// their number of workers does not change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub most_workers: Option<u32>,
     /// Time at which the run's id was written; RFC 3339.
     pub created_at: String,
     /// Time by which every worker must be ready; RFC 3339.
@@ -179,9 +187,19 @@ pub struct RunStatus {
 }
 
 impl RunStatus {
-    /// Number of worker Pods.
+    /// Number of worker Pods with which the run began.
     pub fn pods(&self) -> u32 {
         self.workers.saturating_sub(self.external)
+    }
+
+    /// Number of worker Pods that the run is to have now.
+    pub fn wanted_pods(&self) -> u32 {
+        self.scaled_to.unwrap_or(self.pods())
+    }
+
+    /// Number of workers that the run is to have now, those from elsewhere included.
+    pub fn wanted_workers(&self) -> u32 {
+        self.wanted_pods().saturating_add(self.external)
     }
 }
 

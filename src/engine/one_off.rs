@@ -131,6 +131,7 @@ async fn run(
         start: now,
         joined_at: now,
         first_second: 0,
+        most_workers: 0,
         queue,
     });
     context.quotes_answers = one_off == OneOff::Preflight;

@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, watch};
 
-use crate::engine::load::shard::{Before, Order, Shard, ShardStart, useful_shards};
+use crate::engine::load::shard::{
+    Before, HandOver, Moving, Order, Shard, ShardStart, useful_shards,
+};
 use crate::engine::prepare::Prepared;
 use crate::engine::prepare::feeder::{Dealer, Supply};
 use crate::engine::prepare::program::SetupSlots;
@@ -46,6 +48,8 @@ pub struct Assignment {
 pub struct Part {
     /// Index of the worker whose share it is a part of.
     pub share: u32,
+    /// Number of shares of which that is one.
+    pub workers: u32,
     /// Number of its first thread.
     pub first: u32,
     /// Number of parts that the share has, hence the distance to its next thread.
@@ -58,6 +62,11 @@ pub struct Part {
     pub part_done: u64,
     /// Number of shares that are made up for at once; 0 if nothing is.
     pub catch_up: u32,
+    /// Most shares that the load was ever divided into; 0 if these are the first.
+    pub most_workers: u32,
+    /// Pace at which users come from those who carried the load as other shares; `None` if this is
+    /// no such move.
+    pub moving: Option<Moving>,
 }
 
 impl Part {
@@ -65,12 +74,15 @@ impl Part {
     fn whole(assignment: &Assignment) -> Self {
         Self {
             share: assignment.share.worker,
+            workers: assignment.share.workers,
             first: 0,
             step: 1,
             threads: assignment.shards.max(1),
             done: assignment.done,
             part_done: 0,
             catch_up: 0,
+            most_workers: 0,
+            moving: None,
         }
     }
 }
@@ -109,7 +121,6 @@ pub struct Running {
     prepared: Arc<Prepared>,
     dealer: Arc<Dealer>,
     setup: Arc<SetupSlots>,
-    workers: u32,
     seed: u64,
     start: Instant,
     levels: watch::Sender<Levels>,
@@ -137,7 +148,7 @@ pub struct Running {
 struct HeldPart {
     part: Part,
     orders: watch::Sender<Order>,
-    until: watch::Sender<Option<Instant>>,
+    until: watch::Sender<Option<HandOver>>,
     iterations: u64,
     /// Last second in which anything of it was handed over.
     last_second: u32,
@@ -168,20 +179,21 @@ impl Prepared {
     /// For a worker that joins late it lies in the past: the users that should run by now start at
     /// once, and arrivals from before (if that is more than a second ago) are not made up for.
     pub fn start(self: Arc<Self>, assignment: Assignment, start: Instant) -> Running {
-        self.start_as(0, assignment, start, start)
+        let part = Part::whole(&assignment);
+        self.start_part(0, part, &assignment, start, start)
     }
 
-    /// Starts the load as [`start`](Self::start) does, as the part number `id`, which begins nothing
-    /// before `from`.
-    pub fn start_as(
+    /// Starts the load as [`start`](Self::start) does, with one part, which begins nothing before
+    /// `from`.
+    pub fn start_part(
         self: Arc<Self>,
         id: u32,
-        assignment: Assignment,
+        part: Part,
+        assignment: &Assignment,
         start: Instant,
         from: Instant,
     ) -> Running {
-        let part = Part::whole(&assignment);
-        let mut running = Running::new(self, &assignment, start);
+        let mut running = Running::new(self, assignment, start);
         running.take_on(id, part, from);
         running
     }
@@ -253,7 +265,6 @@ impl Running {
         Self {
             dealer: Arc::new(prepared.dealer(assignment)),
             setup: prepared.setup_slots(&assignment.found),
-            workers: assignment.share.workers,
             seed: assignment.seed,
             start,
             levels: watch::Sender::new(Levels::default()),
@@ -276,8 +287,7 @@ impl Running {
     /// Carries out a part from `from` on, or from now on if that is past. `id` is new.
     pub fn take_on(&mut self, id: u32, part: Part, from: Instant) {
         let joined_at = from.max(Instant::now());
-        let since_start = joined_at.saturating_duration_since(self.start);
-        let first_second = u32::try_from(since_start.as_secs()).unwrap_or(u32::MAX);
+        let first_second = self.first_second(joined_at);
         if self.threads.iter().all(|thread| thread.ended) {
             self.next_second = self.next_second.max(first_second);
         }
@@ -300,7 +310,7 @@ impl Running {
         self.parts.insert(id, held);
         let share = Share {
             worker: part.share,
-            workers: self.workers,
+            workers: part.workers,
         };
         let shards = part.step * part.threads;
         let useful = self.useful_shards(share, shards);
@@ -319,18 +329,28 @@ impl Running {
                     start: self.start,
                     joined_at,
                     first_second,
+                    most_workers: part.most_workers,
                     queue: self.sender.clone(),
                 },
                 before: Before {
                     done: part.done,
                     part_done: part.part_done,
                     catch_up: part.catch_up,
+                    moving: part.moving,
                 },
                 until: until.subscribe(),
                 orders: orders.subscribe(),
                 levels: self.levels.subscribe(),
             });
         }
+    }
+
+    /// Returns the second in which a part that begins at `joined_at` is first measured. One that was
+    /// given out takes nothing more: what is left of it counts in the next.
+    fn first_second(&self, joined_at: Instant) -> u32 {
+        let since_start = joined_at.saturating_duration_since(self.start);
+        let second = u32::try_from(since_start.as_secs()).unwrap_or(u32::MAX);
+        second.max(self.next_second)
     }
 
     /// Makes room for the thread of a part. Returns its number, and whether it is the one that
@@ -347,10 +367,15 @@ impl Running {
         (self.threads.len() as u32 - 1, is_chief)
     }
 
-    /// Leaves a part to another worker from `at` on.
-    pub fn hand_over(&self, id: u32, at: Instant) {
+    /// Leaves a part to others from `at` on; its users leave at the pace of `moving`, or without
+    /// one at the rate at which users start. The first time counts.
+    pub fn hand_over(&self, id: u32, at: Instant, moving: Option<Moving>) {
         if let Some(held) = self.parts.get(&id) {
-            held.until.send_replace(Some(at));
+            held.until.send_if_modified(|until| {
+                let is_new = until.is_none();
+                until.get_or_insert(HandOver { at, moving });
+                is_new
+            });
         }
     }
 
@@ -492,9 +517,6 @@ impl Running {
         let second = second.max(thread.next);
         thread.next = second + 1;
         thread.ended |= last;
-        // a part that begins in the second in which all before it ended adds to the next one, since
-        // that second is handed over
-        let second = second.max(self.next_second);
         self.last_second = self.last_second.max(second);
         let pending = self.pending.entry(second).or_default();
         pending.snapshot.merge(&snapshot);
@@ -623,23 +645,30 @@ mod tests {
         );
     }
 
+    /// Before, what was measured in the rest of the second was never handed over.
     #[tokio::test]
-    async fn a_part_that_begins_in_the_second_in_which_all_others_ended_is_counted() {
+    async fn a_part_that_begins_in_a_second_that_was_given_out_counts_in_the_next() {
         let (mut running, sender) = running().await;
-        sender.send(second(0, 0, true)).await.unwrap();
-        sender.send(second(1, 0, true)).await.unwrap();
-        let ended = running.next_delta().await.expect("a second");
-        assert!(ended.last);
-        assert_eq!(running.next_delta().await, None);
-        // as taking on a part does
-        running.finished = false;
-        running.add_thread(1, 0);
-        sender.send(second(2, 0, false)).await.unwrap();
-        sender.send(second(2, 1, true)).await.unwrap();
-        let delta = running.next_delta().await.expect("a second");
-        let counted = (delta.second, delta.snapshot.counters.iterations, delta.last);
-        assert_eq!(counted, (1, 2, true));
-        assert_eq!(running.next_delta().await, None);
+        for shard in [0, 1] {
+            sender.send(second(shard, 0, true)).await.unwrap();
+        }
+        assert!(running.next_delta().await.is_some_and(|delta| delta.last));
+        let part = Part {
+            share: 0,
+            workers: 1,
+            first: 0,
+            step: 1,
+            threads: 1,
+            done: 0,
+            part_done: 0,
+            catch_up: 0,
+            most_workers: 1,
+            moving: None,
+        };
+        running.take_on(7, part, Instant::now());
+        assert_eq!((running.next_second, running.threads[2].next), (1, 1));
+        let delta = running.next_delta().await.expect("the second after it");
+        assert_eq!(delta.second, 1);
     }
 
     #[tokio::test]

@@ -117,6 +117,9 @@ pub struct Hello {
     /// is about to go: it takes on nothing more
     #[prost(bool, tag = "12")]
     pub leaving: bool,
+    /// knows Division
+    #[prost(bool, tag = "13")]
+    pub divides_anew: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
@@ -301,6 +304,9 @@ pub struct Start {
     /// since the run's zero: nothing is begun before
     #[prost(uint64, tag = "9")]
     pub from_micros: u64,
+    /// of the load, of which `workers` are the shares
+    #[prost(message, optional, tag = "10")]
+    pub division: ::core::option::Option<Division>,
 }
 /// Parts of shares that this worker carries: the whole list, which replaces the one before. A part that is not in it ends at once.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -341,6 +347,41 @@ pub struct Part {
     /// shares that are being made up for at once: users may start at the whole fleet's rate, divided by these
     #[prost(uint32, tag = "10")]
     pub catch_up: u32,
+    /// of the load that the share is of; none: that of the start
+    #[prost(message, optional, tag = "11")]
+    pub division: ::core::option::Option<Division>,
+    /// with until_micros: the load is divided anew then, and users leave at this pace
+    #[prost(message, optional, tag = "12")]
+    pub leaving: ::core::option::Option<Moving>,
+}
+/// The load as it is divided into shares from some moment on: their number may change during the run.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Division {
+    /// of the division, from 0
+    #[prost(uint32, tag = "1")]
+    pub number: u32,
+    /// shares in all
+    #[prost(uint32, tag = "2")]
+    pub workers: u32,
+    /// of this division and those before it
+    #[prost(uint32, tag = "3")]
+    pub most_workers: u32,
+    /// of the whole load, before
+    #[prost(uint64, tag = "4")]
+    pub iterations_done: u64,
+    /// users come from those who carried the shares of before; none: nobody did
+    #[prost(message, optional, tag = "5")]
+    pub arriving: ::core::option::Option<Moving>,
+}
+/// Pace at which the users of a whole fleet move from the shares of one division to those of the next.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct Moving {
+    /// all move in this time, evenly
+    #[prost(uint64, tag = "1")]
+    pub window_micros: u64,
+    /// from a user's turn to leave to its start elsewhere, by when it has left
+    #[prost(uint64, tag = "2")]
+    pub lag_micros: u64,
 }
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct PartState {

@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq;
 
 use super::Shared;
 use crate::runtime::door;
-use crate::wire::control::{self, Acknowledge, Grant, Progress, Stop};
+use crate::wire::control::{self, Acknowledge, Grant, Progress, Scale, Stop};
 
 /// Most bytes of a call's body: a stop with its message takes some 2 KiB.
 const MAX_CALL: usize = 16 * 1024;
@@ -69,6 +69,7 @@ pub fn control(master: Shared, token: Token) -> Router {
         .route(control::RESULT, only(get(result)))
         .route(control::GRANT, only(post(grant)))
         .route(control::STOP, only(post(stop)))
+        .route(control::SCALE, only(post(scale)))
         .route(control::ACKNOWLEDGE, only(post(acknowledge)))
         .with_state(master)
 }
@@ -136,6 +137,13 @@ async fn stop(State(master): State<Shared>, Json(asked): Json<Stop>) -> Response
     }
     master.with(|coordinator| coordinator.stop(asked, Instant::now()));
     progress(State(master)).await.into_response()
+}
+
+async fn scale(State(master): State<Shared>, Json(asked): Json<Scale>) -> Response {
+    match master.with(|coordinator| coordinator.scale(&asked, Instant::now())) {
+        Ok(()) => progress(State(master)).await.into_response(),
+        Err(refusal) => (StatusCode::CONFLICT, refusal.to_string()).into_response(),
+    }
 }
 
 async fn acknowledge(State(master): State<Shared>, Json(asked): Json<Acknowledge>) -> Response {

@@ -10,6 +10,7 @@ mod losses;
 mod one_offs;
 mod operator;
 mod recovery;
+mod scaling;
 mod stopping;
 mod workers;
 
@@ -22,6 +23,7 @@ use feeding::Feeding;
 use one_offs::OneOffs;
 pub use operator::Refusal;
 use recovery::Checkpoints;
+use scaling::Scaling;
 
 use super::blocks::Blocks;
 use super::judge::Judge;
@@ -116,6 +118,7 @@ pub struct Coordinator {
     roster: Roster,
     /// Parts of the load, each with the process that carries it.
     shares: Shares,
+    scaling: Scaling,
     /// Time until which workers that were not heard yet may come to a master that has lost its
     /// memory.
     recovering_until: Option<Instant>,
@@ -182,7 +185,8 @@ impl Coordinator {
         let mut coordinator = Self {
             search: file.plan.capacity().map(Search::new),
             roster: Roster::new(file.workers),
-            shares: Shares::new(&file.plan),
+            shares: Shares::new(&file.plan, file.workers),
+            scaling: Scaling::default(),
             recovering_until: facts.granted.then(|| now + lease_of(&file)),
             checkpoints: Checkpoints::default(),
             is_restored: false,
@@ -222,6 +226,9 @@ impl Coordinator {
             acknowledged: false,
             next_session: 1,
         };
+        if let Some(workers) = coordinator.facts.workers {
+            coordinator.fit(workers);
+        }
         if let Some(checkpoint) = checkpoint {
             coordinator.restore(checkpoint, now);
         }
@@ -269,7 +276,7 @@ impl Coordinator {
     fn reported_per_second(&self, now: Instant) -> u64 {
         let since = self.clock.map_or(now, |clock| clock.zero.max(self.began));
         let seconds = now.saturating_duration_since(since).as_secs_f64();
-        let workers = f64::from(self.file.workers.max(1));
+        let workers = f64::from(self.roster.workers().max(1));
         // less than a second says nothing
         (self.reported_bytes as f64 / workers / seconds.max(1.0)) as u64
     }
@@ -296,9 +303,10 @@ impl Coordinator {
             epoch: self.facts.epoch,
             incarnation: self.facts.incarnation.clone(),
             state: self.state,
-            workers: self.file.workers,
+            workers: self.roster.workers(),
             connected: self.roster.connected(),
             ready: self.roster.ready(),
+            leaving: Some(self.roster.leaving()),
             problems: self.roster.problems(now),
             elapsed_micros: self.elapsed(now).as_micros() as u64,
             // 0 is the protocol's word for a length that nobody knows beforehand
@@ -327,7 +335,7 @@ impl Coordinator {
     /// Does what time demands after a message. A large fleet, of which hundreds come at once, is not
     /// looked through for each.
     fn tick_after_message(&mut self, now: Instant) {
-        let pause = TICK_PAUSE * self.file.workers.saturating_sub(SMALL_FLEET);
+        let pause = TICK_PAUSE * self.roster.workers().saturating_sub(SMALL_FLEET);
         if now >= self.ticked_at + pause {
             self.tick(now);
         }
@@ -399,7 +407,7 @@ impl Coordinator {
         let is_unknown = self.recovering_until.is_some_and(|until| now < until);
         // one that joined after the last checkpoint is known when it comes
         let is_early = self.is_restored && now < self.began + COME_BACK;
-        let is_awaited = is_unknown && self.roster.unknown() > 0;
+        let is_awaited = is_unknown && self.has_unknown();
         if !is_early && !is_awaited {
             self.take_seconds(self.roster.heard_until(now, self.file.grace));
         }

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoint;
 use super::judge::Breach;
+use crate::wire::control::FleetSize;
 
 const FILE: &str = "master.json";
 const ROWS_FILE: &str = "rows.json";
@@ -31,6 +32,8 @@ pub struct Facts {
     pub breaches: Vec<Breach>,
     /// Longest time from the start grant to the end of the run, in microseconds; 0 without one.
     pub deadline_micros: u64,
+    /// Number of workers; `None` for that of the plan.
+    pub workers: Option<FleetSize>,
     /// Time of the start grant; `None` without one, and where the system has no such clock.
     pub granted_at: Option<Uptime>,
 }

@@ -131,7 +131,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
     let names = step_names(plan);
     let until = cut_at.map_or(Duration::MAX, |at| at.saturating_sub(plan.warmup + HEARING));
     let circumstances = Circumstances {
-        workers: file.workers,
+        workers: roster.fewest_workers(),
         gone: roster.lost() + roster.left_early() + roster.failed(),
         generator: &generator,
         until,
@@ -168,7 +168,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         errors: error_results(&merged, &[names.clone(), flow_names(plan)].concat()),
         thresholds: judgement.thresholds,
         workers: Workers {
-            planned: file.workers,
+            planned: roster.workers(),
             lost: roster.lost(),
             rejoined: roster.rejoined(),
             reissued,

@@ -2,6 +2,7 @@
 //! measured.
 
 mod samples;
+mod size;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -35,6 +36,8 @@ pub struct Session {
     heard: u64,
     /// Knows how to carry parts of other shares.
     takes_parts: bool,
+    /// Knows that the load may be divided anew.
+    divides_anew: bool,
     outbound: mpsc::Sender<FromMaster>,
 }
 
@@ -52,6 +55,7 @@ impl Session {
             instance: instance.to_owned(),
             heard: 0,
             takes_parts: false,
+            divides_anew: false,
             outbound,
         }
     }
@@ -60,6 +64,14 @@ impl Session {
     pub fn taking_parts(self, takes_parts: bool) -> Self {
         Self {
             takes_parts,
+            ..self
+        }
+    }
+
+    /// Notes that the worker knows that the load may be divided anew.
+    pub fn dividing_anew(self, divides_anew: bool) -> Self {
+        Self {
+            divides_anew,
             ..self
         }
     }
@@ -133,6 +145,8 @@ pub struct Instance {
     pub failed: bool,
     /// Left before the profile was over, when it was told to; it handed over what it had.
     pub left_early: bool,
+    /// Left since the run has fewer workers now; it handed over what it had.
+    pub let_go: bool,
     /// Rows of each feeder that all workers share.
     pub rows: BTreeMap<u16, Rows>,
     /// Feeders that have no row left for it.
@@ -238,9 +252,16 @@ pub struct Rows {
 /// The fleet: its seats, and every process that ever held one.
 #[derive(Debug, Default)]
 pub struct Roster {
+    /// A seat for each worker that the run ever was to have.
     seats: Vec<Seat>,
     /// Share that each connection works for.
     places: BTreeMap<SessionId, u32>,
+    /// Workers that it is to have now, those with the lowest indexes.
+    workers: u32,
+    /// Workers with which it began.
+    begun_with: u32,
+    /// Fewest workers that it ever was to have.
+    fewest: u32,
     /// Processes by share and id.
     instances: BTreeMap<Holder, Instance>,
     /// Samples of all of them.
@@ -252,13 +273,16 @@ impl Roster {
     pub fn new(workers: u32) -> Self {
         Self {
             seats: (0..workers).map(|_| Seat::default()).collect(),
+            workers,
+            begun_with: workers,
+            fewest: workers,
             ..Self::default()
         }
     }
 
-    /// Number of shares.
-    pub fn workers(&self) -> u32 {
-        self.seats.len() as u32
+    /// Seats of the workers that the run is to have.
+    fn wanted(&self) -> impl Iterator<Item = &Seat> {
+        self.seats.iter().take(self.workers as usize)
     }
 
     /// Tells whether a process comes back to find another on its seat, as after a partition in
@@ -318,6 +342,7 @@ impl Roster {
             let instance = self.instances.entry(key.clone()).or_default();
             instance.closed_at = None;
             instance.restored = false;
+            instance.let_go = false;
             self.places.insert(session.id, session.index);
             let before = std::mem::take(seat).session;
             if let Some(before) = before {
@@ -405,7 +430,7 @@ impl Roster {
         for instance in self.instances.values() {
             // a process that never asked for rows has none
             let rows = instance.rows.get(&feeder).copied().unwrap_or_default();
-            let is_gone = instance.is_at_work() || instance.left_early;
+            let is_gone = instance.is_at_work() || instance.left_early || instance.let_go;
             sum.leased += rows.leased;
             sum.used += rows.used;
             sum.lost += if is_gone {
@@ -443,19 +468,19 @@ impl Roster {
         session.filter(|session| session.instance == *instance)
     }
 
-    /// Number of connections.
+    /// Number of connections of workers that the run is to have.
     pub fn connected(&self) -> u32 {
-        self.sessions().count() as u32
+        self.wanted().filter(|seat| seat.session.is_some()).count() as u32
     }
 
     /// Number of workers that are ready or at work.
     pub fn ready(&self) -> u32 {
-        self.seats.iter().filter(|seat| seat.ready).count() as u32
+        self.wanted().filter(|seat| seat.ready).count() as u32
     }
 
     /// Tells whether every share has a worker that is ready.
     pub fn all_ready(&self) -> bool {
-        self.seats.iter().all(|seat| seat.ready)
+        self.wanted().all(|seat| seat.ready)
     }
 
     /// Number of connected processes whose load goes on.
@@ -504,10 +529,9 @@ impl Roster {
             .any(|instance| instance.holds_lease(now, grace) && !is_given_up(instance))
     }
 
-    /// Number of shares of which no process that carried them is known.
-    pub fn unknown(&self) -> u32 {
-        let is_known = |index: &u32| self.instances_of(*index).any(|i| i.carrying);
-        (0..self.workers()).filter(|index| !is_known(index)).count() as u32
+    /// Tells whether a process that carried each of the first `shares` is known.
+    pub fn knows_all(&self, shares: u32) -> bool {
+        (0..shares).all(|index| self.instances_of(index).any(|i| i.carrying))
     }
 
     /// First run second that is not complete: some process that may be making load has not delivered
@@ -571,7 +595,10 @@ impl Roster {
         self.instances.iter().filter(|(_, instance)| {
             instance.carrying
                 && instance.closed_at.is_some()
-                && (instance.superseded || instance.lost_at.is_some() || instance.left_early)
+                && (instance.superseded
+                    || instance.lost_at.is_some()
+                    || instance.left_early
+                    || instance.let_go)
         })
     }
 
@@ -632,10 +659,10 @@ impl Roster {
 
     /// Number of processes that took over a share.
     pub fn rejoined(&self) -> u32 {
-        (0..self.workers())
+        (0..self.most_workers())
             .map(|index| {
                 self.instances_of(index)
-                    .filter(|instance| instance.carrying)
+                    .filter(|instance| instance.carrying && !instance.let_go)
                     .count()
                     .saturating_sub(1) as u32
             })
@@ -680,7 +707,7 @@ impl Roster {
                 .filter_map(|instance| instance.started_micros)
                 .min()
         };
-        let starts: Vec<i64> = (0..self.workers()).filter_map(first).collect();
+        let starts: Vec<i64> = (0..self.begun_with).filter_map(first).collect();
         match (starts.iter().min(), starts.iter().max()) {
             (Some(first), Some(last)) => last.abs_diff(*first),
             _ => 0,
@@ -691,7 +718,7 @@ impl Roster {
     /// [`MAX_PROBLEMS`].
     pub fn problems(&self, now: Instant) -> Vec<WorkerProblem> {
         let mut first: BTreeMap<(ProblemKind, &str), WorkerProblem> = BTreeMap::new();
-        for (worker, seat) in self.seats.iter().enumerate() {
+        for (worker, seat) in self.wanted().enumerate() {
             for (
                 since,
                 Reported {

@@ -7,7 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::roster::Holder;
-use crate::plan::{Load, Plan, Population};
+use crate::plan::share::MAX_WORKERS;
+use crate::plan::{Load, Plan, Population, Share};
 use crate::wire::fleet;
 
 /// Most parts that a share is divided into, so that a large fleet does not have too many.
@@ -28,6 +29,17 @@ struct Part {
     done: u64,
     part_done: u64,
     catch_up: u32,
+    /// Number of the division that the share is of, and how many shares that has.
+    #[serde(default)]
+    division: u32,
+    #[serde(default)]
+    workers: u32,
+    /// Pace at which its users come from the shares of the division before.
+    #[serde(default)]
+    arriving: Option<Pace>,
+    /// Pace at which its users leave to those of the next.
+    #[serde(default)]
+    leaving: Option<Pace>,
     /// Process that carries it.
     holder: Holder,
     /// Iterations of it that are known to have begun there.
@@ -45,12 +57,54 @@ enum State {
     Over,
 }
 
+/// Pace at which the users of a fleet move from the shares of one division to those of the next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pace {
+    /// Time in which all users move, evenly.
+    pub window: Duration,
+    /// Time from a user's turn to leave to its start elsewhere.
+    pub lag: Duration,
+}
+
+impl Pace {
+    fn written(self) -> fleet::Moving {
+        fleet::Moving {
+            window_micros: self.window.as_micros() as u64,
+            lag_micros: self.lag.as_micros() as u64,
+        }
+    }
+}
+
+/// The load as it is divided into shares from some moment on. Shares of different divisions have
+/// nothing to do with each other, whatever their numbers.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Division {
+    /// Number of the division, from 0.
+    pub number: u32,
+    /// Shares in all.
+    pub workers: u32,
+    /// Most shares of this division and those before it.
+    pub most_workers: u32,
+    /// Iterations of the whole load that were carried out before.
+    pub done: u64,
+    /// Time since the run's zero from which it counts.
+    pub from: Duration,
+}
+
 /// All parts that were ever given to anybody.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Shares {
     parts: BTreeMap<u32, Part>,
     next: u32,
     counting: Counting,
+    /// Users who carry out a number of iterations.
+    #[serde(default)]
+    users: u64,
+    #[serde(default)]
+    division: Division,
+    /// All that is carried is left, for a new division that begins when nothing is carried.
+    #[serde(default)]
+    is_pausing: bool,
 }
 
 /// Knowledge of which iterations of a share were carried out.
@@ -114,31 +168,150 @@ pub struct Terms {
 }
 
 impl Shares {
-    /// Begins with nothing given out.
-    pub fn new(plan: &Plan) -> Self {
+    /// Begins with nothing given out of a load that is divided into `workers` shares.
+    pub fn new(plan: &Plan, workers: u32) -> Self {
         let is_counted = |population: &Population| matches!(population.load, Load::Iterations(_));
         let counting = match &plan.populations[..] {
             [only] if is_counted(only) => Counting::First,
             populations if populations.iter().any(is_counted) => Counting::Any,
             _ => Counting::Idle,
         };
+        let populations = plan.populations.iter();
+        let users = populations.filter(|population| is_counted(population));
         Self {
             counting,
+            users: users.map(|population| population.load.most()).sum(),
+            division: Division {
+                workers,
+                ..Division::default()
+            },
             ..Self::default()
         }
     }
 
-    /// Iterations of a share that a process which begins it need not carry out.
-    pub fn done(&self, share: u32) -> u64 {
-        match (self.counting, self.iterations(share)) {
-            (Counting::Idle, _) | (_, 0) => 0,
-            (Counting::First, done) => done,
-            (Counting::Any, _) => u64::MAX,
+    /// The division that counts now, or will soon.
+    pub fn division(&self) -> Division {
+        self.division
+    }
+
+    /// Sets the number of shares of a load of which nothing was given out.
+    pub fn set_workers(&mut self, workers: u32) {
+        if self.parts.is_empty() {
+            self.division.workers = workers;
         }
     }
 
-    /// Gives a whole share to the process of its worker. Returns the number of the part.
-    pub fn begin(&mut self, holder: &Holder, from: Duration) -> u32 {
+    /// Tells whether all that is carried is being left, for a new division.
+    pub fn is_pausing(&self) -> bool {
+        self.is_pausing
+    }
+
+    /// Tells whether anything is carried.
+    pub fn is_carried(&self) -> bool {
+        self.parts.values().any(|part| part.state == State::Carried)
+    }
+
+    /// Has all that is carried left at `at`, since what is left of the load can only be divided
+    /// anew when it is known. Returns who carries something.
+    pub fn pause(&mut self, at: Duration) -> BTreeSet<Holder> {
+        self.is_pausing = true;
+        self.leave(at, None)
+    }
+
+    /// Divides the load anew into `workers` shares, which count from `from` on. Nobody carries one
+    /// yet; whoever carries something leaves it then, its users at `pace`. Returns who does.
+    pub fn divide(&mut self, workers: u32, from: Duration, pace: Pace) -> BTreeSet<Holder> {
+        let before = self.division;
+        let begun = |part: &&Part| part.division == before.number;
+        let iterations = self.parts.values().filter(begun);
+        let iterations: u64 = iterations.map(|part| part.iterations).sum();
+        self.is_pausing = false;
+        self.division = Division {
+            number: before.number + 1,
+            workers,
+            most_workers: before.most_workers.max(before.workers).max(workers),
+            done: before.done + iterations,
+            from,
+        };
+        self.leave(from, Some(pace))
+    }
+
+    fn leave(&mut self, at: Duration, pace: Option<Pace>) -> BTreeSet<Holder> {
+        let mut changed = BTreeSet::new();
+        for part in self.parts.values_mut() {
+            match part.state {
+                State::Carried if part.until.is_none() => {
+                    (part.until, part.leaving) = (Some(at), pace);
+                    changed.insert(part.holder.clone());
+                }
+                State::Orphan => part.state = State::Over,
+                State::Carried | State::Over => {}
+            }
+        }
+        changed
+    }
+
+    /// Leaves the shares of the division that nobody has begun to whoever can carry them.
+    pub fn orphan_the_rest(&mut self) {
+        let begun: BTreeSet<u32> = self.current().map(|part| part.share).collect();
+        for share in (0..self.division.workers).filter(|share| !begun.contains(share)) {
+            let nobody = (share, String::new());
+            let id = self.begin(&nobody, self.division.from, None);
+            if let Some(part) = self.parts.get_mut(&id) {
+                part.state = State::Orphan;
+            }
+        }
+    }
+
+    /// Parts of the division that counts now.
+    fn current(&self) -> impl Iterator<Item = &Part> + Clone {
+        let number = self.division.number;
+        self.parts
+            .values()
+            .filter(move |part| part.division == number)
+    }
+
+    /// Takes in that a later division is known to a worker than to this master: what is of earlier
+    /// ones was left.
+    fn learn(&mut self, later: &fleet::Division) {
+        if later.number <= self.division.number {
+            return;
+        }
+        self.division = Division {
+            number: later.number,
+            workers: later.workers.clamp(1, MAX_WORKERS),
+            most_workers: later.most_workers.min(MAX_WORKERS),
+            done: later.iterations_done,
+            from: Duration::ZERO,
+        };
+        self.is_pausing = false;
+        self.leave(Duration::ZERO, None);
+    }
+
+    /// Iterations of a share that were carried out before this division.
+    fn done_before(&self, share: u32) -> u64 {
+        let share = Share {
+            worker: share,
+            workers: self.division.workers.max(1),
+        };
+        // only those who have users have iterations
+        let share = share.among(self.users);
+        share.map_or(0, |share| share.of(self.division.done))
+    }
+
+    /// Iterations of a share that a process which begins it need not carry out.
+    pub fn done(&self, share: u32) -> u64 {
+        match self.counting {
+            Counting::Idle => 0,
+            Counting::First => self.done_before(share) + self.iterations(share),
+            Counting::Any if self.division.done + self.iterations(share) == 0 => 0,
+            Counting::Any => u64::MAX,
+        }
+    }
+
+    /// Gives a whole share to the process of its worker, whose users come at `arriving` from the
+    /// division before, if they do. Returns the number of the part.
+    pub fn begin(&mut self, holder: &Holder, from: Duration, arriving: Option<Pace>) -> u32 {
         let share = holder.0;
         let done = self.done(share);
         // whatever of it nobody carries is part of the whole
@@ -156,6 +329,10 @@ impl Shares {
             done,
             part_done: 0,
             catch_up: 0,
+            division: self.division.number,
+            workers: self.division.workers,
+            arriving,
+            leaving: None,
             holder: holder.clone(),
             iterations: 0,
             state: State::Carried,
@@ -175,24 +352,38 @@ impl Shares {
             return true;
         };
         self.next = self.next.max(reported.id);
+        if let Some(division) = &reported.division {
+            self.learn(division);
+        }
+        let division = reported.division.as_ref();
+        let division = division.map_or(0, |division| division.number);
+        let is_current = division == self.division.number;
         let is_new = !self.parts.contains_key(&reported.id);
-        if is_new && !state.over && reported.step == 1 && reported.share == holder.0 {
+        let is_whole = reported.step == 1 && reported.share == holder.0;
+        if is_new && is_current && !state.over && is_whole {
             // it was given its share after all that is known
             let parts = self.parts.values_mut();
             parts
-                .filter(|part| part.share == holder.0)
+                .filter(|part| part.share == holder.0 && part.division == division)
                 .for_each(|part| part.state = State::Over);
         }
+        let workers = reported.division.as_ref();
+        let workers = workers.map_or(self.division.workers, |division| division.workers);
         let part = self.parts.entry(reported.id).or_insert_with(|| Part {
             share: reported.share,
             first: reported.first,
             step: reported.step.max(1),
             threads: reported.threads,
             from: Duration::ZERO,
-            until: None,
+            // one of an earlier division was left
+            until: (!is_current).then_some(Duration::ZERO),
             done: reported.iterations_done,
             part_done: reported.part_done,
             catch_up: 0,
+            division,
+            workers,
+            arriving: None,
+            leaving: None,
             holder: holder.clone(),
             iterations: 0,
             state: State::Carried,
@@ -241,14 +432,18 @@ impl Shares {
     /// Has a process that came back carry again its own share, which was given to others or waits
     /// for somebody. Returns whether it is, and from whom the parts are to be taken.
     pub fn adopt(&mut self, id: u32, holder: &Holder) -> Option<BTreeSet<Holder>> {
-        let is_own = |part: &&Part| part.holder == *holder && part.share == holder.0;
+        let number = self.division.number;
+        let is_own = |part: &&Part| {
+            part.holder == *holder && part.share == holder.0 && part.division == number
+        };
         let is_whole = self.parts.get(&id).filter(is_own)?.step == 1;
         if !is_whole {
             return None;
         }
         let mut changed = BTreeSet::new();
         for (other, part) in &mut self.parts {
-            if part.share == holder.0 && *other != id && part.state != State::Over {
+            let is_of_share = part.share == holder.0 && part.division == number;
+            if is_of_share && *other != id && part.state != State::Over {
                 part.state = State::Over;
                 changed.insert(part.holder.clone());
             }
@@ -261,7 +456,9 @@ impl Shares {
     /// who they are.
     pub fn take_back(&mut self, share: u32, at: Duration) -> BTreeSet<Holder> {
         let mut changed = BTreeSet::new();
-        for part in self.parts.values_mut().filter(|part| part.share == share) {
+        let number = self.division.number;
+        let of_share = |part: &&mut Part| part.share == share && part.division == number;
+        for part in self.parts.values_mut().filter(of_share) {
             if part.state == State::Carried && part.holder.0 != share && part.until.is_none() {
                 part.until = Some(at);
                 changed.insert(part.holder.clone());
@@ -310,6 +507,7 @@ impl Shares {
                     from: terms.from,
                     until: None,
                     catch_up: lanes.len() as u32,
+                    arriving: None,
                     holder: receiver.holder.clone(),
                     iterations: 0,
                     state: State::Carried,
@@ -373,7 +571,7 @@ impl Shares {
 
     /// Tells whether anything of a share is carried by others than `holder`.
     pub fn is_carried_by_others(&self, share: u32, holder: &Holder) -> bool {
-        self.parts.values().any(|part| {
+        self.current().any(|part| {
             part.share == share && part.state == State::Carried && part.holder != *holder
         })
     }
@@ -390,15 +588,15 @@ impl Shares {
 
     /// Tells whether a share was begun and nothing of it is left to be done.
     pub fn is_over(&self, share: u32) -> bool {
-        let mut parts = self.parts.values().filter(|part| part.share == share);
+        let mut parts = self.current().filter(|part| part.share == share);
         parts.clone().next().is_some() && parts.all(|part| part.state == State::Over)
     }
 
     /// Tells whether each of the shares up to `shares` was begun and nothing is left to be done.
     pub fn are_over(&self, shares: u32) -> bool {
-        let begun: BTreeSet<u32> = self.parts.values().map(|part| part.share).collect();
+        let begun: BTreeSet<u32> = self.current().map(|part| part.share).collect();
         (0..shares).all(|share| begun.contains(&share))
-            && self.parts.values().all(|part| part.state == State::Over)
+            && self.current().all(|part| part.state == State::Over)
     }
 
     /// Tells whether anything has nobody who carries it.
@@ -406,9 +604,9 @@ impl Shares {
         self.parts.values().any(|part| part.state == State::Orphan)
     }
 
-    /// Iterations of a share that are known to have begun, whoever carried it.
+    /// Iterations of a share that are known to have begun in this division, whoever carried it.
     pub fn iterations(&self, share: u32) -> u64 {
-        let of_share = self.parts.values().filter(|part| part.share == share);
+        let of_share = self.current().filter(|part| part.share == share);
         of_share.map(|part| part.iterations).sum()
     }
 
@@ -430,170 +628,36 @@ impl Shares {
             iterations_done: part.done,
             part_done: part.part_done,
             catch_up: part.catch_up,
+            division: self.division_of(part.division, part.workers, part.arriving),
+            leaving: part.leaving.map(Pace::written),
         });
         fleet::Parts {
             parts: parts.collect(),
         }
     }
+
+    /// Writes the division that a part with this number is of; none for the first, which every
+    /// worker knows.
+    fn division_of(
+        &self,
+        number: u32,
+        workers: u32,
+        arriving: Option<Pace>,
+    ) -> Option<fleet::Division> {
+        (number > 0).then(|| fleet::Division {
+            number,
+            workers,
+            most_workers: self.division.most_workers,
+            iterations_done: self.division.done,
+            arriving: arriving.map(Pace::written),
+        })
+    }
+
+    /// Writes the division that counts now, for a process that begins a share of it.
+    pub fn announced(&self, arriving: Option<Pace>) -> Option<fleet::Division> {
+        self.division_of(self.division.number, self.division.workers, arriving)
+    }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn holder(index: u32) -> Holder {
-        (index, "a".into())
-    }
-
-    fn receivers(indexes: &[u32]) -> Vec<Receiver> {
-        let receiver = |index: &u32| Receiver {
-            holder: holder(*index),
-            cores: 1 + index % 2,
-        };
-        indexes.iter().map(receiver).collect()
-    }
-
-    fn terms() -> Terms {
-        Terms {
-            from: Duration::from_secs(5),
-            most: 100,
-            one_thread: false,
-        }
-    }
-
-    fn begun(workers: u32) -> Shares {
-        let mut shares = Shares::default();
-        for index in 0..workers {
-            shares.begin(&holder(index), Duration::ZERO);
-        }
-        shares
-    }
-
-    fn state(part: &fleet::Part, iterations: u64, over: bool, cut: bool) -> fleet::PartState {
-        fleet::PartState {
-            part: Some(*part),
-            iterations,
-            over,
-            cut,
-        }
-    }
-
-    /// Threads of `share` that are carried, out of how many.
-    fn threads(shares: &Shares, share: u32) -> Vec<(u32, u32)> {
-        let carried = shares.parts.values();
-        let carried = carried.filter(|part| part.share == share && part.state == State::Carried);
-        let mut threads: Vec<_> = carried
-            .flat_map(|part| {
-                let of = part.step * part.threads;
-                (0..part.threads).map(move |nth| (part.first + nth * part.step, of))
-            })
-            .collect();
-        threads.sort_unstable();
-        threads
-    }
-
-    #[test]
-    fn a_lost_share_is_divided_among_the_others_without_gap_or_overlap() {
-        let mut shares = begun(4);
-        assert!(shares.release(&holder(1), false));
-        let (changed, moved) = shares.give_out(&receivers(&[0, 2, 3]), terms());
-        assert_eq!(changed, [holder(0), holder(2), holder(3)].into());
-        assert_eq!(moved, [Moved::whole(1, 0)]);
-        assert_eq!(threads(&shares, 1), [(0, 3), (1, 3), (2, 3)]);
-        assert!(!shares.has_orphans());
-        // the part of one that is lost later goes to one of the rest, whole
-        shares.release(&holder(2), false);
-        shares.give_out(&receivers(&[0, 3]), terms());
-        assert_eq!(threads(&shares, 1), [(0, 3), (1, 3), (2, 3)]);
-        assert_eq!(threads(&shares, 2), [(0, 2), (1, 2)]);
-    }
-
-    #[test]
-    fn a_share_goes_back_to_the_replacement_of_its_worker() {
-        let mut shares = begun(2);
-        shares.release(&holder(1), false);
-        shares.give_out(&receivers(&[0]), terms());
-        let at = Duration::from_secs(9);
-        assert_eq!(shares.take_back(1, at), [holder(0)].into());
-        let replacement = (1, "b".into());
-        shares.begin(&replacement, at);
-        let lists = [&holder(0), &replacement].map(|holder| shares.list(holder).parts);
-        let of_share = |parts: &[fleet::Part]| parts.iter().find(|p| p.share == 1).copied();
-        let (given, back) = (of_share(&lists[0]).unwrap(), of_share(&lists[1]).unwrap());
-        assert_eq!(given.until_micros, Some(back.from_micros));
-        assert!(shares.report(&holder(0), &state(&given, 0, true, true)));
-        assert!(!shares.has_orphans(), "it was handed over");
-        assert_eq!(shares.list(&holder(0)).parts.len(), 1);
-    }
-
-    #[test]
-    fn iterations_are_counted_by_share_whoever_began_them() {
-        let mut shares = begun(2);
-        shares.counting = Counting::First;
-        let own = shares.list(&holder(1)).parts[0];
-        assert!(shares.report(&holder(1), &state(&own, 40, false, false)));
-        shares.release(&holder(1), false);
-        shares.give_out(&receivers(&[0]), terms());
-        let given = shares.list(&holder(0)).parts[1];
-        assert_eq!((given.share, given.iterations_done), (1, 40));
-        shares.report(&holder(0), &state(&given, 25, false, false));
-        assert_eq!(shares.iterations(1), 65);
-        assert_eq!(shares.iterations(0), 0);
-    }
-
-    #[test]
-    fn a_part_that_its_worker_stopped_is_given_to_others_and_one_that_ended_is_not() {
-        let mut shares = begun(2);
-        let parts = [0, 1].map(|index| shares.list(&holder(index)).parts[0]);
-        shares.report(&holder(0), &state(&parts[0], 9, true, false));
-        shares.report(&holder(1), &state(&parts[1], 9, true, true));
-        assert!(shares.is_over(0) && !shares.is_over(1));
-        assert!(shares.has_orphans());
-    }
-
-    #[test]
-    fn a_process_that_comes_back_after_its_share_was_given_away_carries_it_alone() {
-        let mut shares = begun(3);
-        let own = shares.list(&holder(1)).parts[0];
-        shares.release(&holder(1), false);
-        shares.give_out(&receivers(&[0, 2]), terms());
-        assert!(!shares.report(&holder(1), &state(&own, 3, false, false)));
-        let changed = shares.adopt(own.id, &holder(1)).unwrap();
-        assert!(changed.contains(&holder(0)) && changed.contains(&holder(2)));
-        assert_eq!(shares.list(&holder(1)).parts, [own]);
-        assert!(!shares.is_carried_by_others(1, &holder(1)));
-    }
-
-    #[test]
-    fn a_share_that_went_back_after_the_last_checkpoint_is_carried_once() {
-        let mut shares = begun(2);
-        shares.release(&holder(1), false);
-        shares.give_out(&receivers(&[0]), terms());
-        let mut after = shares.clone();
-        after.take_back(1, Duration::from_secs(9));
-        let replacement = (1, "b".into());
-        after.begin(&replacement, Duration::from_secs(9));
-        // a master goes on with what it knew before
-        let back = after.list(&replacement).parts[0];
-        assert!(shares.report(&replacement, &state(&back, 0, false, false)));
-        assert_eq!(shares.list(&holder(0)).parts.len(), 1);
-        let given = after.list(&holder(0)).parts[1];
-        assert!(shares.report(&holder(0), &state(&given, 0, true, true)));
-        assert!(!shares.has_orphans());
-    }
-
-    #[test]
-    fn a_master_that_knows_nothing_learns_it_from_the_workers() {
-        let mut before = begun(3);
-        before.release(&holder(1), false);
-        before.give_out(&receivers(&[0, 2]), terms());
-        let mut after = Shares::default();
-        for index in [0, 2] {
-            for part in before.list(&holder(index)).parts {
-                assert!(after.report(&holder(index), &state(&part, 1, false, false)));
-            }
-        }
-        assert_eq!(threads(&after, 1), [(0, 2), (1, 2)]);
-        assert!(after.begin(&(1, "b".into()), Duration::ZERO) > before.next);
-    }
-}
+mod tests;

@@ -6,7 +6,8 @@ pub mod applied;
 use std::time::Instant;
 
 use kube::Client;
-use kube::api::{Api, DynamicObject, PostParams};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
+use serde_json::json;
 
 use self::applied::{Applied, Written};
 use super::api::{ApiError, call, delete, kube_call, refusal_kind};
@@ -65,6 +66,43 @@ impl Writer<'_> {
         }
         let report = self.seen.report.clone();
         Ok(Created::All(Applied::new(children, report)))
+    }
+
+    /// Gives the Job and the budget of disruptions another number of worker Pods: the only change
+    /// of what was created. Where the API server refuses, the run goes on as it is.
+    pub async fn resize(&self, pods: u32) -> Result<(), ApiError> {
+        let run = self.seen.status().run.unwrap_or_default();
+        self.context.kill.before("scale");
+        // the Job, by which a pass sees that this was done, comes last
+        let budget = json!({"spec": {"minAvailable": 1 + pods}});
+        let workers = json!({"spec": {"completions": pods, "parallelism": pods}});
+        for (child, change) in [(Child::Budget, budget), (Child::Workers, workers)] {
+            let name = child.name(&run.id);
+            let (api, params) = (self.api(child), PatchParams::default());
+            let patched = call(
+                "patch",
+                &name,
+                api.patch(&name, &params, &Patch::Merge(change)),
+            )
+            .await?;
+            match patched {
+                Ok(_) => {}
+                // a later pass finds what is missing
+                Err(kube::Error::Api(status)) if !status.is_conflict() => {
+                    let message = &status.message;
+                    tracing::warn!(%child, name, message, "the number of workers cannot be changed");
+                }
+                Err(source) => {
+                    return Err(ApiError::Kube {
+                        what: "patch",
+                        name,
+                        source: Box::new(source),
+                    });
+                }
+            }
+        }
+        self.context.kill.after("scale");
+        Ok(())
     }
 
     /// Deletes children in their order. One that is gone, or was made anew by someone else, is left
@@ -127,6 +165,11 @@ impl Writer<'_> {
     pub fn order_after(&self, call: &CallAfter, written: &Written) {
         match (call, written.grant()) {
             (CallAfter::Stop(stop), _) => self.order(Order::Stop(stop.clone())),
+            (CallAfter::Scale, _) => {
+                if let Some(scale) = written.scale() {
+                    self.order(Order::Scale(scale));
+                }
+            }
             (CallAfter::Grant, None) => {}
             (CallAfter::Grant, Some(grant)) => self.order(Order::Grant(grant)),
         }

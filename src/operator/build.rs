@@ -27,6 +27,7 @@ use crate::crd::{Checked, LoadTest};
 use crate::plan::Auth;
 use crate::plan::policy::METADATA_NETWORKS;
 use crate::plan::reserved::ReservedSecret;
+use crate::plan::share::MAX_WORKERS;
 use crate::wire::RunResult;
 use crate::wire::checksum::FileHash;
 use crate::wire::layout::{ADMIN_PORT, CONTROL_PORT, RUN_FILE, UI_PORT, channel as keys};
@@ -290,7 +291,7 @@ impl Blueprint<'_> {
                 let token = self.channel.worker_key.token(index);
                 (keys::worker_key(index), token)
             };
-            data.extend((0..self.run.workers).map(token));
+            data.extend((0..self.tokens()).map(token));
         }
         let mut secret = self.object(
             Child::Channel,
@@ -300,6 +301,15 @@ impl Blueprint<'_> {
             metadata.remove("ownerReferences");
         }
         secret
+    }
+
+    /// Number of workers that get a token: all that a run can ever have, since the Secret is not
+    /// changed when their number is. A run with workers from elsewhere keeps its number.
+    fn tokens(&self) -> u32 {
+        match (self.run.most_workers, self.run.external) {
+            (Some(_), 0) => MAX_WORKERS,
+            _ => self.run.workers,
+        }
     }
 
     /// Files of the channel Secret, but for the tokens of single workers.
@@ -471,7 +481,7 @@ impl Blueprint<'_> {
 
     fn budget(&self) -> Value {
         let spec = json!({
-            "minAvailable": 1 + self.run.pods(),
+            "minAvailable": 1 + self.run.wanted_pods(),
             "unhealthyPodEvictionPolicy": "AlwaysAllow",
             "selector": {"matchLabels": self.selector(None)},
         });
@@ -492,8 +502,8 @@ impl Blueprint<'_> {
             json!({"operator": "In", "values": [crate::wire::layout::exit::BAD_CONFIG]});
         let spec = json!({
             "completionMode": "Indexed",
-            "completions": self.run.pods(),
-            "parallelism": self.run.pods(),
+            "completions": self.run.wanted_pods(),
+            "parallelism": self.run.wanted_pods(),
             "backoffLimitPerIndex": 3,
             "podReplacementPolicy": "Failed",
             "podFailurePolicy": {"rules": [

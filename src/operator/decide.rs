@@ -11,6 +11,7 @@ mod elsewhere;
 mod inactive;
 mod policy;
 mod running;
+pub mod scaling;
 mod starting;
 
 use jiff::Timestamp;

@@ -109,7 +109,7 @@ fn of_run(before: Option<&RunStatus>, run: &RunStatus) -> Vec<Event> {
         events.push(Happening::Created.event(&format!("run {id}")));
     }
     if run.started_at.is_some() && before.is_none_or(|before| before.started_at.is_none()) {
-        let note = format!("run {id} on {} workers", run.workers);
+        let note = format!("run {id} on {} workers", run.wanted_workers());
         events.push(Happening::Started.event(&note));
     }
     if epoch(run) > 1 && before.is_some_and(|before| epoch(before) != epoch(run)) {

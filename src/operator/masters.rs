@@ -24,7 +24,7 @@ use super::metrics::Metrics;
 use super::queue::Queues;
 use super::view::MasterView;
 use crate::wire::RunResult;
-use crate::wire::control::{Grant, Stop};
+use crate::wire::control::{Grant, Scale, Stop};
 
 use poller::Poller;
 
@@ -92,6 +92,8 @@ pub struct Credentials {
 pub enum Order {
     /// Start or resume the load. The status announces it first (W8).
     Grant(Grant),
+    /// Go on with another number of workers.
+    Scale(Scale),
     /// End the load.
     Stop(Stop),
     /// Release the workers, since the result is stored (W12).
@@ -103,6 +105,7 @@ impl Order {
     fn label(&self) -> &'static str {
         match self {
             Order::Grant(_) => "grant",
+            Order::Scale(_) => "scale",
             Order::Stop(_) => "stop",
             Order::Acknowledge => "acknowledge",
         }
@@ -249,6 +252,12 @@ impl Masters {
             return;
         };
         let mut inner = entry.state.lock();
+        if let Order::Scale(_) = order {
+            // the latest number counts
+            inner
+                .orders
+                .retain(|waiting| !matches!(waiting, Order::Scale(_)));
+        }
         if inner.orders.contains(&order) || inner.orders.len() >= MAX_ORDERS {
             return;
         }

@@ -17,6 +17,7 @@ use super::child::{
     COMPONENT_LABEL, Child, Component, RUN_LABEL, SEAL_ANNOTATION, TEST_LABEL, UID_LABEL,
 };
 use super::context::{Context, Memory};
+use super::decide::scaling;
 use super::identity;
 use super::install_key::InstallKeys;
 use super::lease::{Owner, Sighting};
@@ -57,6 +58,7 @@ pub async fn observe(
         children: Children::default(),
         report: String::new(),
         old_reports: Vec::new(),
+        job_pods: None,
         pods: Vec::new(),
         master_refused: None,
         master: MasterView::Absent,
@@ -95,7 +97,8 @@ async fn governing(
     status: &LoadTestStatus,
 ) -> Result<Governing, ApiError> {
     let is_about_to_begin = match &status.run {
-        Some(run) if run.end.is_none() => run.started_at.is_none(),
+        // whose number of workers may be limited
+        Some(run) if run.end.is_none() => run.started_at.is_none() || scaling::is_wanted(test, run),
         _ => identity::wants_run(test, status),
     };
     match context.policies {
@@ -120,7 +123,7 @@ async fn observe_active(
         found.channel(memory.channel_looked_at()),
         found.report()
     );
-    (seen.children, seen.master_refused) = children?;
+    (seen.children, seen.master_refused, seen.job_pods) = children?;
     (seen.pods, seen.report) = (pods?, found.report.clone());
     if let Some(presence) = found.foreign_plan(&seen.children, memory).await? {
         seen.children.0.insert(Child::Plan, presence);
@@ -169,7 +172,7 @@ async fn observe_ended(
     let found = Lookup::new(context, &seen.test, run);
     let reports = found.reports(&context.keys);
     let (children, pods, reports) = tokio::join!(found.children(), found.pods(), reports);
-    (seen.children, seen.master_refused) = children?;
+    (seen.children, seen.master_refused, seen.job_pods) = children?;
     (seen.pods, seen.old_reports) = (pods?, reports?);
     seen.report = found.report;
     if run.started_at.is_some() && seen.children.uid(Child::Workers).is_some() {
@@ -221,7 +224,7 @@ async fn observe_owner(
     if seen.owner == Owner::Gone {
         // its Job is found by its labels and its owner, and can be deleted
         let found = Lookup::new(context, &seen.test, run);
-        (seen.children, seen.master_refused) = found.children().await?;
+        (seen.children, seen.master_refused, seen.job_pods) = found.children().await?;
     }
     Ok(())
 }
@@ -307,32 +310,44 @@ impl Lookup {
         Api::namespaced_with(self.client.clone(), &self.namespace, &child.resource())
     }
 
-    /// Returns all children but the channel, which the operator may not read, and why the master's
-    /// Pod cannot be made.
-    async fn children(&self) -> Result<(Children, Option<String>), ApiError> {
+    /// Returns all children but the channel, which the operator may not read, why the master's Pod
+    /// cannot be made, and how many Pods the Job is to have.
+    async fn children(&self) -> Result<(Children, Option<String>, Option<u32>), ApiError> {
+        let is_apart = |child: &Child| {
+            matches!(
+                child,
+                Child::Channel | Child::Master | Child::Workers | Child::Report
+            )
+        };
         let of_metadata = Child::ALL
             .into_iter()
-            .filter(|child| !matches!(child, Child::Channel | Child::Master | Child::Report))
+            .filter(|child| !is_apart(child))
             .filter(|child| *child != Child::External || self.has_external)
             .map(|child| async move { Ok::<_, ApiError>((child, self.metadata(child).await?)) });
-        let (found, master) = tokio::try_join!(try_join_all(of_metadata), self.master())?;
+        let (found, master, workers) = tokio::try_join!(
+            try_join_all(of_metadata),
+            self.whole(Child::Master),
+            self.whole(Child::Workers)
+        )?;
+        let pods = workers.as_ref().and_then(pods::wanted_by_job);
+        let workers = workers.map(|object| self.presence(Child::Workers, &object));
         let refused = master
             .as_ref()
             .and_then(|object| pods::creation_failure(&object.data));
         let master = master.map(|object| self.presence(Child::Master, &object));
         let present = found
             .into_iter()
-            .chain([(Child::Master, master)])
+            .chain([(Child::Master, master), (Child::Workers, workers)])
             .filter_map(|(child, presence)| Some((child, presence?)));
-        Ok((Children(present.collect()), refused))
+        Ok((Children(present.collect()), refused, pods))
     }
 
-    /// Reads the master's Deployment, the only child of which more than the metadata is of
-    /// interest.
-    async fn master(&self) -> Result<Option<DynamicObject>, ApiError> {
-        let name = Child::Master.name(&self.run);
-        let found = self.api(Child::Master);
-        kube_call("read Deployment", &name, found.get_opt(&name)).await
+    /// Reads a child of which more than the metadata is of interest: the master's Deployment, or
+    /// the workers' Job.
+    async fn whole(&self, child: Child) -> Result<Option<DynamicObject>, ApiError> {
+        let name = child.name(&self.run);
+        let found = self.api(child);
+        kube_call("read", &name, found.get_opt(&name)).await
     }
 
     /// Returns whose the object is that has the name of a child.

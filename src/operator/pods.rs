@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::{ContainerStateTerminated, ContainerStatus, Pod, PodStatus};
 use kube::ResourceExt;
+use kube::api::DynamicObject;
 use serde_json::Value;
 
 use super::child::{COMPONENT_LABEL, Component};
@@ -9,6 +10,14 @@ use super::reason::Reason;
 use super::text::cut;
 use super::view::{PodView, Trouble};
 use crate::wire::layout::exit;
+
+/// Returns how many Pods an Indexed Job is to have; `None` if its two numbers differ, as nobody but
+/// a stranger makes them.
+pub fn wanted_by_job(job: &DynamicObject) -> Option<u32> {
+    let number = |field: &str| job.data["spec"][field].as_u64();
+    let pods = number("completions").filter(|pods| number("parallelism") == Some(*pods))?;
+    u32::try_from(pods).ok()
+}
 
 /// Reads a Pod; `None` for one that is neither a master nor a worker.
 pub fn view(pod: &Pod) -> Option<PodView> {

@@ -60,7 +60,7 @@ pub const RULES: &[Rule] = &[
     watched(
         "batch",
         &["jobs"],
-        &["create", "get", "list", "watch", "delete"],
+        &["create", "get", "list", "watch", "patch", "delete"],
     ),
     watched(
         "",
@@ -79,7 +79,7 @@ pub const RULES: &[Rule] = &[
     watched(
         "policy",
         &["poddisruptionbudgets"],
-        &["create", "get", "list", "delete"],
+        &["create", "get", "list", "patch", "delete"],
     ),
     watched("", &["pods"], &["list", "watch"]),
     // its labels, by which policies select it; a Role of a namespace may allow to read that one

@@ -233,6 +233,9 @@ async fn round(
         Created::All(applied) => applied,
         Created::Refused(refusal) => return Ok(Outcome::Refused(refusal)),
     };
+    if let Some(pods) = decision.resize {
+        writer.resize(pods).await?;
+    }
     writer.delete(&decision.delete).await?;
     let status = decision
         .status

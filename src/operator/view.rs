@@ -35,6 +35,8 @@ pub struct Observed {
     pub report: String,
     /// Reports of all runs of the LoadTest; empty while a run is in progress.
     pub old_reports: Vec<OldReport>,
+    /// Number of worker Pods that the run's Job is to have; `None` without a Job.
+    pub job_pods: Option<u32>,
     /// Pods of the run in the status.
     pub pods: Vec<PodView>,
     /// Error of the Deployment's controller, if it cannot make the master's Pod.

@@ -6,6 +6,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// Most workers of a fleet.
+pub const MAX_WORKERS: u32 = 2_000;
+
 /// One worker's part of a run: number `worker` of `workers`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Share {

@@ -21,6 +21,8 @@ pub const RESULT: &str = "/api/v1/result";
 pub const GRANT: &str = "/api/v1/grant";
 /// Path that takes a [`Stop`] by POST.
 pub const STOP: &str = "/api/v1/stop";
+/// Path that takes a [`Scale`] by POST.
+pub const SCALE: &str = "/api/v1/scale";
 /// Path that takes an [`Acknowledge`] by POST.
 pub const ACKNOWLEDGE: &str = "/api/v1/acknowledge";
 
@@ -64,12 +66,16 @@ pub struct Progress {
     pub incarnation: String,
     /// State of the master.
     pub state: MasterState,
-    /// Workers planned.
+    /// Workers that the run is to have.
     pub workers: u32,
     /// Workers connected.
     pub connected: u32,
     /// Workers ready or at work.
     pub ready: u32,
+    /// Workers beyond that number that still carry load, which they leave; `None` from a master of
+    /// an older release, whose number of workers cannot change.
+    #[serde(default)]
+    pub leaving: Option<u32>,
     /// Problems that keep workers from being ready; the first of each kind and field.
     pub problems: Vec<WorkerProblem>,
     /// Microseconds since the profile's zero; 0 before.
@@ -239,6 +245,28 @@ pub struct Grant {
     /// ends it. 0: no such time.
     #[serde(default)]
     pub deadline_micros: u64,
+    /// Number of workers; `None` for that of the plan.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workers: Option<FleetSize>,
+}
+
+/// Number of workers of a run, which may change during it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FleetSize {
+    /// Workers that the run is to have: those with lower indexes.
+    pub now: u32,
+    /// Most workers that it was ever to have. Those beyond the present number may hold samples that
+    /// they have to hand over.
+    pub most: u32,
+}
+
+/// Order to go on with another number of workers. Idempotent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Scale {
+    /// Id of the run.
+    pub run: String,
+    /// Number of workers.
+    pub workers: FleetSize,
 }
 
 /// Actions that a grant permits.

@@ -11,9 +11,10 @@ use tokio::sync::mpsc;
 use super::inputs::InputSource;
 use super::one_off::OneOffs;
 use super::preparation::{PREPARE_EVERY, Preparation, problems};
-use super::work::{Interval, Work};
+use super::work::{Interval, Work, whole_share};
 use crate::engine::{
-    Assignment, Demand, FeedData, Lease, PrepareError, Prepared, RequestLogSink, uptime_micros,
+    Assignment, Demand, FeedData, Lease, Part, PrepareError, Prepared, RequestLogSink,
+    uptime_micros,
 };
 use crate::plan::{Plan, Share};
 use crate::wire::PROTOCOL_VERSION;
@@ -311,6 +312,7 @@ impl Worker {
             place: place.clone(),
             external: *external,
             takes_parts: true,
+            divides_anew: true,
             leaving: self.leaving,
         }
     }
@@ -610,11 +612,18 @@ impl Worker {
         );
         let from = zero.checked_add(Duration::from_micros(start.from_micros));
         let shards = assignment.shards;
-        let running = prepared
-            .clone()
-            .start_as(start.part, assignment, zero, from.unwrap_or(zero));
+        let part = Part {
+            share: share.worker,
+            done: assignment.done,
+            ..whole_share(share.workers, shards, start.division.as_ref())
+        };
+        let running =
+            prepared
+                .clone()
+                .start_part(start.part, part, &assignment, zero, from.unwrap_or(zero));
         let interval = Interval::new(start.interval_seconds, share.worker);
         let mut work = Work::new(running, zero, start.seed, (start.workers, shards), interval);
+        work.note_division(start.part, start.division);
         work.write_for(self.snapshot_format);
         self.stage = Stage::Carrying(Box::new(work));
         self.forward_reserved();

@@ -1,12 +1,13 @@
 //! The share a worker carries out, and everything it has measured since it began.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use jiff::Timestamp;
 
 use super::backlog::{Backlog, Kept};
-use crate::engine::{Delta, Part, PartProgress, Running, Supply, Usage};
+use crate::engine::{Delta, Moving, Part, PartProgress, Running, Supply, Usage};
 use crate::plan::{Level, Levels};
 use crate::wire::fleet;
 
@@ -44,6 +45,8 @@ pub struct Work {
     started_at: Timestamp,
     seed: u64,
     workers: u32,
+    /// Division of the load that each part is of; none for that of the start.
+    divisions: BTreeMap<u32, fleet::Division>,
     /// Threads of a part for which the master names no number.
     threads: u32,
     /// Everything measured so far.
@@ -78,6 +81,7 @@ impl Work {
             started_at,
             seed,
             workers,
+            divisions: BTreeMap::new(),
             threads,
             backlog: Backlog::default(),
             interval,
@@ -189,7 +193,8 @@ impl Work {
                 None => self.running.stop_part(state.id),
                 Some(part) => {
                     if let Some(at) = part.until_micros.and_then(|at| self.at(at)) {
-                        self.running.hand_over(state.id, at);
+                        let pace = part.leaving.as_ref().map(moving);
+                        self.running.hand_over(state.id, at, pace);
                     }
                 }
             }
@@ -198,17 +203,18 @@ impl Work {
             if begun.iter().any(|state| state.id == wanted.id) || wanted.step == 0 {
                 continue;
             }
+            let threads = match wanted.threads {
+                0 => self.threads,
+                threads => threads.min(MOST_THREADS),
+            };
             let part = Part {
                 share: wanted.share,
                 first: wanted.first,
                 step: wanted.step,
-                threads: match wanted.threads {
-                    0 => self.threads,
-                    threads => threads.min(MOST_THREADS),
-                },
                 done: wanted.iterations_done,
                 part_done: wanted.part_done,
                 catch_up: wanted.catch_up,
+                ..whole_share(self.workers, threads, wanted.division.as_ref())
             };
             let Some(from) = self.at(wanted.from_micros) else {
                 continue;
@@ -219,8 +225,21 @@ impl Work {
                 of = part.step,
                 "taking on"
             );
+            self.note_division(wanted.id, wanted.division);
             self.running.take_on(wanted.id, part, from);
             self.over_since = None;
+        }
+    }
+
+    /// Keeps the division that a part is of, which is told with its state.
+    pub fn note_division(&mut self, id: u32, division: Option<fleet::Division>) {
+        if let Some(division) = division {
+            // how its users came is over soon
+            let division = fleet::Division {
+                arriving: None,
+                ..division
+            };
+            self.divisions.insert(id, division);
         }
     }
 
@@ -245,6 +264,7 @@ impl Work {
             threads: part.threads,
             iterations_done: part.done,
             part_done: part.part_done,
+            division: self.divisions.get(&id).copied(),
             ..fleet::Part::default()
         };
         fleet::PartState {
@@ -328,6 +348,34 @@ impl Work {
         } else {
             self.running.stop();
         }
+    }
+}
+
+/// Returns the whole of share 0 of a division, or of the first one, which has `workers` shares.
+pub fn whole_share(workers: u32, threads: u32, division: Option<&fleet::Division>) -> Part {
+    let first = fleet::Division {
+        workers,
+        ..fleet::Division::default()
+    };
+    let division = division.unwrap_or(&first);
+    Part {
+        share: 0,
+        workers: division.workers.max(1),
+        first: 0,
+        step: 1,
+        threads,
+        done: 0,
+        part_done: 0,
+        catch_up: 0,
+        most_workers: division.most_workers,
+        moving: division.arriving.as_ref().map(moving),
+    }
+}
+
+fn moving(pace: &fleet::Moving) -> Moving {
+    Moving {
+        window: Duration::from_micros(pace.window_micros),
+        lag: Duration::from_micros(pace.lag_micros),
     }
 }
 

@@ -15,6 +15,7 @@
 #[path = "../shared/hostile.rs"]
 mod corpus;
 mod samples;
+mod scaling;
 mod stage;
 #[path = "../shared/unhurried.rs"]
 mod unhurried;

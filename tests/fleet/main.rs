@@ -14,6 +14,7 @@ mod partitions;
 mod processes;
 mod proxy;
 mod recovery;
+mod scaling;
 mod search;
 mod stage;
 
@@ -85,6 +86,7 @@ async fn without_the_right_token_nobody_is_let_in() {
             message: String::new(),
         };
         let grant = Grant {
+            workers: None,
             run: RUN.into(),
             epoch: 1,
             incarnation: String::new(),

@@ -80,6 +80,11 @@ impl Process {
     }
 }
 
+/// Waits for the end of a process, and returns its exit code.
+pub fn code(mut process: Process) -> Option<i32> {
+    process.0.wait().unwrap().code()
+}
+
 /// Sends a signal, such as `KILL`, `STOP` or `CONT`.
 pub fn signal(process: &Process, name: &str) {
     let sent = Command::new("kill")

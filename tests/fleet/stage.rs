@@ -11,7 +11,9 @@ use starling::master::{self, Listeners, Memory, Mounted};
 use starling::operator::channel::{Channel, InstallKey};
 use starling::stats::result::RunResult;
 use starling::wire::checksum::FileHash;
-use starling::wire::control::{Client, Grant, GrantAction, MasterState, Progress};
+use starling::wire::control::{
+    Client, FleetSize, Grant, GrantAction, MasterState, Progress, Scale,
+};
 use starling::wire::layout::{RunFile, channel};
 use starling::worker;
 use tempfile::TempDir;
@@ -247,6 +249,7 @@ impl Stage {
         let incarnation = self.operator().progress().await.unwrap().incarnation;
         self.operator()
             .grant(&Grant {
+                workers: None,
                 run: RUN.into(),
                 epoch,
                 incarnation,
@@ -255,6 +258,15 @@ impl Stage {
             })
             .await
             .unwrap();
+    }
+
+    /// Has the run go on with another number of workers, as the operator does.
+    pub async fn scale(&self, now: u32, most: u32) -> Progress {
+        let scale = Scale {
+            run: RUN.into(),
+            workers: FleetSize { now, most },
+        };
+        self.operator().scale(&scale).await.unwrap()
     }
 
     pub async fn start(&self) {

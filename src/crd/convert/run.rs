@@ -6,15 +6,13 @@ use super::Problems;
 use super::feeder::check_volumes;
 use super::load::percent;
 use crate::crd::spec::{PerWorkerSpec, SamplesSpec, WorkersSpec};
+use crate::plan::share::MAX_WORKERS;
 use crate::plan::{Load, Population, RequestLog, duration};
 
 /// Time that the default deadline adds to the planned length of a run.
 const SPARE: Duration = Duration::from_secs(600);
 /// Least default deadline of a run whose length is unknown beforehand.
 const OPEN_ENDED: Duration = Duration::from_secs(2 * 3600);
-
-/// Most workers of a fleet.
-pub const MAX_WORKERS: u32 = 2_000;
 
 /// Checks the volumes and the number of the workers, and returns how many there are in the cluster.
 pub(super) fn check_workers(

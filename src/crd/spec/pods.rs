@@ -11,8 +11,9 @@ use crate::plan::OnLoss;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
 pub struct WorkersSpec {
-    /// Number of worker Pods; the load is divided among them exactly. A change starts no run and
-    /// acts on the next one.
+    /// Number of worker Pods; the load is divided among them exactly. A change starts no run: it
+    /// acts on the run in progress, whose load is divided anew, or else on the next one. `kubectl
+    /// scale` and autoscalers change this field. A run with `external` workers keeps its number.
     #[schemars(range(min = 1, max = 2000))]
     pub replicas: u32,
     /// Most load of one worker: there are as many workers as the load needs, at most 2,000. Goes

@@ -9,6 +9,7 @@ use tokio::task::coop::consume_budget;
 
 use crate::engine::load::cohort::{Cohort, State};
 use crate::engine::load::iterations::Quota;
+use crate::engine::load::shard::HandOver;
 use crate::engine::prepare::program::PreparedScenario;
 use crate::engine::user::client::{Client, End};
 use crate::engine::user::deadline::Backoff;
@@ -42,7 +43,11 @@ pub(crate) async fn drive(
     spawn_rate: Option<f64>,
 ) -> Instant {
     let shard = &cohort.shard;
-    tokio::time::sleep_until(shard.begins().into()).await;
+    let lag = shard
+        .before
+        .moving
+        .map_or(Duration::ZERO, |moving| moving.lag);
+    tokio::time::sleep_until((shard.begins() + lag).into()).await;
     let end = cohort.zero + profile.length();
     let users = Rc::new(Users::new(cohort.clone(), None));
     let rate = spawn_rate.unwrap_or(SPAWN_RATE * f64::from(cohort.slice.share.workers));
@@ -54,17 +59,20 @@ pub(crate) async fn drive(
             return end;
         }
         let wanted = cohort.slice.of(level(cohort, profile, now));
-        let until = cohort.until().filter(|until| now >= *until);
+        let until = cohort.hand_over().filter(|until| now >= until.at);
         // what another worker takes over by and by is not started here any more
-        let may_start = if until.is_some() {
-            0
-        } else {
-            turns.passed(now)
+        let may_start = match until {
+            Some(_) => 0,
+            None => turns.passed(now, wanted),
         };
         users.bring_to(wanted, may_start);
-        users.hand_over(until.map_or(0, |until| turns.handed_over(until, now)));
-        // a user that could only be started late was not missing, so the time before counts too
-        cohort.count_users_there(now, users.left());
+        users.hand_over(until.map_or(0, |until| {
+            turns.handed_over(until, level(cohort, profile, until.at), now)
+        }));
+        // a user that could only be started late was not missing, so the time before counts too;
+        // one that moves is there until it starts elsewhere
+        let is_moving = until.is_some_and(|until| until.moving.is_some());
+        cohort.count_users_there(now, if is_moving { wanted } else { users.left() });
         if users.left() == 0 && until.is_some() {
             return now;
         }
@@ -90,6 +98,8 @@ struct SpawnTurns {
     rate: f64,
     start: Instant,
     regular: Turns,
+    /// Turns in which users come from those who carried the load as other shares.
+    arriving: Option<Arriving>,
     /// Turns in which users of a lost worker are made up for, and the end of the last.
     catching_up: Option<(Turns, Instant)>,
     /// Turns in which users are left to another worker, as quickly as that may start them.
@@ -101,6 +111,26 @@ impl SpawnTurns {
     /// whole fleet while nobody else starts any, which is while the profile does not rise.
     fn new(cohort: &Cohort, profile: &Profile, rate: f64) -> Self {
         let (shard, slice) = (&cohort.shard, cohort.slice);
+        if let Some(moving) = shard.before.moving {
+            let from = shard.begins();
+            let all = level(cohort, profile, from);
+            let begin = from + moving.lag;
+            let arriving = Arriving {
+                turns: Turns::new(slice, moving.rate(all), shard.start, begin),
+                end: begin + moving.window + MOVING_SPARE,
+                moved: slice.of(all),
+                risen: 0,
+            };
+            return Self {
+                slice,
+                rate,
+                start: shard.start,
+                regular: Turns::new(slice, rate, shard.start, begin),
+                arriving: Some(arriving),
+                catching_up: None,
+                handing_over: None,
+            };
+        }
         let (from, lanes) = (shard.begins(), shard.before.catch_up);
         let at = cohort.elapsed(from);
         let window = Duration::from_secs_f64(profile.users(at) as f64 / rate) + CATCH_UP_SPARE;
@@ -116,23 +146,55 @@ impl SpawnTurns {
             rate,
             start: shard.start,
             regular: Turns::new(slice, rate, shard.start, regular_from),
+            arriving: None,
             catching_up,
             handing_over: None,
         }
     }
 
-    /// Returns how many users may start since the last call.
-    fn passed(&mut self, now: Instant) -> u64 {
+    /// Returns how many users may start since the last call, of whom there are to be `wanted`.
+    fn passed(&mut self, now: Instant, wanted: u64) -> u64 {
+        if let Some(arriving) = &mut self.arriving
+            && now < arriving.end
+        {
+            return arriving.passed(now, wanted, self.regular.passed(now));
+        }
         let made_up_for = self.catching_up.as_mut();
         let made_up_for = made_up_for.map_or(0, |(turns, end)| turns.passed(now.min(*end)));
         made_up_for + self.regular.passed(now)
     }
 
-    /// Returns how many users are left to another worker since the last call; it may start them
-    /// from `until` on.
-    fn handed_over(&mut self, until: Instant, now: Instant) -> u64 {
-        let turns = || Turns::new(self.slice, self.rate, self.start, until);
+    /// Returns how many users are left to others since the last call; these may start them from
+    /// then on. `all` is the number of users over the fleet when the first leaves.
+    fn handed_over(&mut self, until: HandOver, all: u64, now: Instant) -> u64 {
+        let rate = until.moving.map_or(self.rate, |moving| moving.rate(all));
+        let turns = || Turns::new(self.slice, rate, self.start, until.at);
         self.handing_over.get_or_insert_with(turns).passed(now)
+    }
+}
+
+/// Time after the last turn of a move in which those who leave still may.
+const MOVING_SPARE: Duration = Duration::from_millis(200);
+
+/// Turns in which users come from those who carried the load as other shares. Users that the
+/// profile adds meanwhile start as well, which nobody else does.
+struct Arriving {
+    turns: Turns,
+    end: Instant,
+    /// Users of this shard that come.
+    moved: u64,
+    /// Users that started since the profile rose.
+    risen: u64,
+}
+
+impl Arriving {
+    /// Returns how many users may start since the last call; `regular` are the turns of the spawn
+    /// rate in that time.
+    fn passed(&mut self, now: Instant, wanted: u64, regular: u64) -> u64 {
+        let to_rise = wanted.saturating_sub(self.moved + self.risen);
+        let rising = regular.min(to_rise);
+        self.risen += rising;
+        self.turns.passed(now) + rising
     }
 }
 
@@ -441,6 +503,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::engine::load::shard::Moving;
     use crate::plan::Share;
 
     proptest! {
@@ -481,6 +544,60 @@ mod tests {
                 "{passed} of {due} after {millis} ms"
             );
         }
+    }
+
+    #[test]
+    fn users_that_move_to_another_number_of_workers_are_all_there_once() {
+        let start = Instant::now();
+        let from = start + Duration::from_secs(60);
+        let moving = Moving {
+            window: Duration::from_secs(10),
+            lag: Duration::ZERO,
+        };
+        let all = 500;
+        let slices = |workers: u32| {
+            (0..workers).flat_map(move |worker| {
+                (0..2).map(move |shard| Share { worker, workers }.slice(shard, 2))
+            })
+        };
+        let rate = moving.rate(all);
+        let turns = |slice: Slice| Turns::new(slice, rate, start, from);
+        let mut leaving: Vec<_> = slices(3)
+            .map(|slice| (turns(slice), slice.of(all)))
+            .collect();
+        let mut arriving: Vec<_> = slices(4)
+            .map(|slice| {
+                let arriving = Arriving {
+                    turns: turns(slice),
+                    end: from + moving.window + MOVING_SPARE,
+                    moved: slice.of(all),
+                    risen: 0,
+                };
+                (arriving, slice, 0)
+            })
+            .collect();
+        for millis in (0..10_400).step_by(10) {
+            let now = from + Duration::from_millis(millis);
+            // twenty more after five seconds, as the profile has them
+            let level = if millis < 5_000 { all } else { all + 20 };
+            let mut there = 0;
+            for (turns, left) in &mut leaving {
+                *left -= turns.passed(now).min(*left);
+                there += *left;
+            }
+            for (arriving, slice, come) in &mut arriving {
+                let wanted = slice.of(level);
+                *come = (*come + arriving.passed(now, wanted, 9)).min(wanted);
+                there += *come;
+            }
+            let apart = there.abs_diff(level);
+            assert!(apart <= 14, "{there} of {level} after {millis} ms");
+        }
+        assert!(leaving.iter().all(|(_, left)| *left == 0));
+        assert_eq!(
+            arriving.iter().map(|(_, _, come)| come).sum::<u64>(),
+            all + 20
+        );
     }
 
     #[test]

@@ -13,7 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::engine::load::closed;
 use crate::engine::load::iterations;
 use crate::engine::load::open;
-use crate::engine::load::shard::{Order, Shard};
+use crate::engine::load::shard::{HandOver, Order, Shard};
 use crate::engine::prepare::program::PreparedScenario;
 use crate::engine::protocol::closing::Closing;
 use crate::engine::user::throttle::Throttle;
@@ -94,11 +94,15 @@ impl Cohort {
         Self {
             zero,
             retired: Cell::new(0),
-            counted_until: Cell::new(since(zero, shard.joined_at)),
+            counted_until: Cell::new(zero + shard.missed(zero)),
             throttle: populations[place]
                 .throttle
                 .zip(slice.among(populations[place].load.most()))
-                .map(|(rps, slice)| Rc::new(Throttle::new(rps, slice, shard.start))),
+                .map(|(rps, slice)| {
+                    let moving = shard.clone();
+                    let fraction = move |at| moving.fraction(at);
+                    Rc::new(Throttle::new(rps, slice, shard.start, fraction))
+                }),
             place,
             slice,
             first_user,
@@ -153,8 +157,8 @@ impl Cohort {
             return std::future::pending().await;
         }
         let mut until = self.shard.until.clone();
-        let at = match until.wait_for(Option::is_some).await.map(|at| *at) {
-            Ok(Some(at)) => at,
+        let at = match until.wait_for(Option::is_some).await.map(|until| *until) {
+            Ok(Some(HandOver { at, .. })) => at,
             // the owner is gone, which the orders show too
             Ok(None) | Err(_) => return std::future::pending().await,
         };
@@ -172,6 +176,11 @@ impl Cohort {
 
     /// Returns the time from which another worker carries the load, once it is known.
     pub(crate) fn until(&self) -> Option<Instant> {
+        self.hand_over().map(|hand_over| hand_over.at)
+    }
+
+    /// Returns when and how the load is left to others, once it is known.
+    pub(crate) fn hand_over(&self) -> Option<HandOver> {
         *self.shard.until.borrow()
     }
 
@@ -304,16 +313,6 @@ impl Cohort {
             }
         })
         .await
-    }
-}
-
-/// Returns the time from which a worker that joined at `joined_at` has to do with a load that
-/// begins at `start`: one that was slow is treated as there from the start.
-fn since(start: Instant, joined_at: Instant) -> Instant {
-    if joined_at.saturating_duration_since(start) < open::SLOW_START {
-        start
-    } else {
-        joined_at
     }
 }
 

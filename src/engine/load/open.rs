@@ -29,10 +29,6 @@ const BATCH: u32 = 64;
 /// Longest delay after the profile's end at which an arrival due before it may still start.
 pub(crate) const LATEST: Duration = Duration::from_millis(200);
 
-/// Longest time after the profile's zero at which a worker may join and still be treated as there
-/// from the start.
-pub(crate) const SLOW_START: Duration = Duration::from_secs(1);
-
 /// Iteration that is due to start.
 struct Due {
     /// Number of the arrival over the whole fleet.
@@ -61,20 +57,9 @@ enum Process {
 }
 
 impl Arrivals {
-    /// Creates the arrivals of a shard. Those from before a worker joined are skipped; those missed
-    /// by a slow start are not.
-    fn new(
-        profile: &Profile,
-        arrival: Arrival,
-        slice: Slice,
-        seed: u64,
-        joined_at: Duration,
-    ) -> Self {
-        let missed = if joined_at < SLOW_START {
-            0.0
-        } else {
-            profile.arrivals_until(joined_at)
-        };
+    /// Creates the arrivals of a shard. Those due before `missed` are skipped.
+    fn new(profile: &Profile, arrival: Arrival, slice: Slice, seed: u64, missed: Duration) -> Self {
+        let missed = profile.arrivals_until(missed);
         let (nth, process) = match arrival {
             Arrival::Constant => (slice.of((missed + 0.5).floor() as u64), Process::Constant),
             Arrival::Poisson => {
@@ -168,15 +153,7 @@ impl Slots {
     /// Has the arrivals of the profile counted as offered, from when this worker joined.
     fn take_on(&self, profile: &Profile) {
         let cohort = &self.cohort;
-        let joined_at = cohort
-            .shard
-            .joined_at
-            .saturating_duration_since(cohort.zero);
-        let missed = if joined_at < SLOW_START {
-            Duration::ZERO
-        } else {
-            joined_at
-        };
+        let missed = cohort.shard.missed(cohort.zero);
         let share = OpenShare::new(profile, cohort.zero, cohort.slice.part(), missed);
         cohort.shard.context.recorder.borrow_mut().take_on(share);
     }
@@ -201,8 +178,8 @@ impl Slots {
         zero: Instant,
         seed: u64,
     ) -> Instant {
-        let joined_at = self.cohort.shard.joined_at.saturating_duration_since(zero);
-        let mut arrivals = Arrivals::new(profile, arrival, self.cohort.slice, seed, joined_at);
+        let missed = self.cohort.shard.missed(zero);
+        let mut arrivals = Arrivals::new(profile, arrival, self.cohort.slice, seed, missed);
         let end = zero + profile.length();
         self.carry_out(&mut arrivals, &mut Pacer::new(), zero, Some(end))
             .await;
@@ -213,7 +190,7 @@ impl Slots {
     /// shard follows the same integral and the arrivals of all interleave.
     async fn follow_levels(self: &Rc<Self>, mut announced: watch::Receiver<Levels>) -> Instant {
         let start = self.cohort.shard.start;
-        let joined_at = self.cohort.shard.joined_at.saturating_duration_since(start);
+        let missed = self.cohort.shard.missed(start);
         let mut taken = None;
         let mut pacer = Pacer::new();
         loop {
@@ -223,7 +200,7 @@ impl Slots {
                 Arrival::Constant,
                 self.cohort.slice,
                 0,
-                joined_at,
+                missed,
             );
             // those of an earlier announcement are the same arrivals
             rest.nth = taken.unwrap_or(rest.nth);
@@ -410,6 +387,24 @@ mod tests {
             prop_assert!((arrivals.len() as f64 - 4000.0).abs() < 4.0 * 63.3, "{}", arrivals.len());
             let in_the_ramp = arrivals.iter().filter(|at| **at < Duration::from_secs(10)).count() as f64;
             prop_assert!((in_the_ramp - 1000.0).abs() < 4.0 * 31.7, "{in_the_ramp}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_arrival_is_lost_or_made_twice_when_the_load_is_divided_anew(before in 1u32..9, after in 1u32..9, shards in 1u32..5, at in 0u64..40_000_000) {
+            let at = Duration::from_micros(at);
+            let of = |workers: u32, missed: Duration| {
+                (0..workers).flat_map(move |worker| (0..shards).flat_map(move |shard| {
+                    let slice = Share { worker, workers }.slice(shard, shards);
+                    let mut arrivals = Arrivals::new(&ramp(), Arrival::Constant, slice, 0, missed);
+                    std::iter::from_fn(move || { let next = arrivals.peek(); arrivals.take(); next }).collect::<Vec<_>>()
+                }))
+            };
+            let mut numbers: Vec<u64> = of(before, Duration::ZERO).filter(|(_, due)| *due < at).chain(of(after, at)).map(|(number, _)| number).collect();
+            numbers.sort_unstable();
+            let all: Vec<u64> = (0..ramp().total_arrivals()).collect();
+            prop_assert_eq!(numbers, all);
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use tokio::sync::watch;
@@ -33,8 +33,8 @@ pub(crate) struct ShardStart {
     pub(crate) context: ContextStart,
     /// Work that was done before, and that is to be made up for.
     pub(crate) before: Before,
-    /// Receiver of the time from which another worker carries the load.
-    pub(crate) until: watch::Receiver<Option<Instant>>,
+    /// Receiver of the time from which others carry the load.
+    pub(crate) until: watch::Receiver<Option<HandOver>>,
     /// Receiver of orders to the load.
     pub(crate) orders: watch::Receiver<Order>,
     /// Receiver of the levels that the master announces.
@@ -51,6 +51,35 @@ pub(crate) struct Before {
     /// Number of shares whose users are to be made up for at once; 0 for users that start as the
     /// profile has them.
     pub(crate) catch_up: u32,
+    /// Pace at which users come from those who carried the load as other shares; `None` if this is
+    /// no such move.
+    pub(crate) moving: Option<Moving>,
+}
+
+/// Pace at which the users of a whole fleet move when the load is divided anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moving {
+    /// Time in which all users move, evenly.
+    pub window: Duration,
+    /// Time after its turn to leave at which a user starts elsewhere, so that it has left by then.
+    pub lag: Duration,
+}
+
+impl Moving {
+    /// Users that move per second, if `users` move in all.
+    pub(crate) fn rate(self, users: u64) -> f64 {
+        // at least one, since nobody waits for none
+        users.max(1) as f64 / self.window.as_secs_f64().max(0.001)
+    }
+}
+
+/// Time from which a part of the load is left to others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct HandOver {
+    /// The time.
+    pub(crate) at: Instant,
+    /// Pace at which users leave; `None` for the rate at which users start.
+    pub(crate) moving: Option<Moving>,
 }
 
 /// One thread's part of a load.
@@ -65,8 +94,8 @@ pub(crate) struct Shard {
     pub(crate) joined_at: Instant,
     /// Work that was done before, and that is to be made up for.
     pub(crate) before: Before,
-    /// Time from which another worker carries the load, once it is known.
-    pub(crate) until: watch::Receiver<Option<Instant>>,
+    /// Time from which others carry the load, once it is known.
+    pub(crate) until: watch::Receiver<Option<HandOver>>,
     /// Receiver of the levels that the master announces; used only by a search for capacity.
     pub(crate) levels: watch::Receiver<Levels>,
     /// Users alive, of all populations.
@@ -185,6 +214,38 @@ impl Shard {
         }
     }
 
+    /// Returns the time since `zero` before which nothing is this shard's: none for one that was
+    /// slow to start, which makes up for it. One that takes over from others begins where they
+    /// ended.
+    pub(crate) fn missed(&self, zero: Instant) -> Duration {
+        let joined_at = self.joined_at.saturating_duration_since(zero);
+        if self.before.moving.is_none() && joined_at < SLOW_START {
+            Duration::ZERO
+        } else {
+            joined_at
+        }
+    }
+
+    /// Returns the fraction of its users that are here while they move to or from other shards.
+    pub(crate) fn fraction(&self, at: Instant) -> f64 {
+        let passed = |begin: Instant, moving: Moving| {
+            let since = at.saturating_duration_since(begin).as_secs_f64();
+            (since / moving.window.as_secs_f64().max(0.001)).min(1.0)
+        };
+        let come = self
+            .before
+            .moving
+            .map_or(1.0, |moving| passed(self.begins() + moving.lag, moving));
+        let left = match *self.until.borrow() {
+            Some(HandOver {
+                at,
+                moving: Some(moving),
+            }) => passed(at, moving),
+            _ => 0.0,
+        };
+        come - left
+    }
+
     /// Returns the time at which the shard may begin: its zero, or later for one that joins late.
     pub(crate) fn begins(&self) -> Instant {
         self.start.max(self.joined_at)
@@ -233,6 +294,10 @@ impl Shard {
         );
     }
 }
+
+/// Longest time after the profile's zero at which a worker may join and still be treated as there
+/// from the start.
+const SLOW_START: Duration = Duration::from_secs(1);
 
 /// Smallest number of slots that is worth a further shard.
 const SLOTS_PER_SHARD: u64 = 16;

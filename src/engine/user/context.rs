@@ -72,6 +72,8 @@ pub(crate) struct ContextStart {
     pub(crate) joined_at: Instant,
     /// First run second of which anything is recorded.
     pub(crate) first_second: u32,
+    /// Most shares that the load was ever divided into; 0 if these are the first.
+    pub(crate) most_workers: u32,
     /// Queue for the statistics of each second.
     pub(crate) queue: mpsc::Sender<ShardDelta>,
 }
@@ -90,6 +92,7 @@ impl Context {
             start,
             joined_at,
             first_second,
+            most_workers,
             queue,
         } = begin;
         let cpu = is_chief.then(|| CpuMeter::new(Instant::now()));
@@ -123,9 +126,7 @@ impl Context {
             random: RefCell::new(Xoshiro256PlusPlus::seed_from_u64(seed)),
             // one thread never calls `seq()` more than once a microsecond, and those before may have
             // been more than now
-            sequence: Cell::new(
-                joined.as_micros() as u64 * u64::from(MAX_THREADS / slice.shards.max(1)).max(1),
-            ),
+            sequence: Cell::new(first_number(joined, slice, most_workers)),
         }
     }
 
@@ -157,10 +158,39 @@ impl Context {
     }
 }
 
+/// Returns the first number of a thread that begins `joined` after the run's zero, beyond those
+/// that others may have used by then: the numbers of a fleet grow with its workers, so that the
+/// most that there ever were count.
+fn first_number(joined: Duration, slice: Slice, most_workers: u32) -> u64 {
+    let each = |most: u32, now: u32| u64::from(most.div_ceil(now.max(1))).max(1);
+    let threads = u64::from(MAX_THREADS / slice.shards.max(1)).max(1);
+    joined.as_micros() as u64 * threads * each(most_workers, slice.share.workers)
+}
+
 /// Returns a seed that differs between any two threads of a fleet; the multipliers are those of
 /// splitmix64.
 fn thread_seed(seed: u64, slice: Slice) -> u64 {
     let place = u64::from(slice.share.worker) << 32 | u64::from(slice.shard);
     let mixed = (place.wrapping_add(0x9e37_79b9_7f4a_7c15)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     seed ^ (mixed ^ (mixed >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plan::Share;
+
+    #[test]
+    fn numbers_after_a_change_of_workers_are_beyond_all_before_it() {
+        let number = |worker, workers, joined: u64, most, nth| {
+            let slice = Share { worker, workers }.slice(0, 1);
+            slice.number(first_number(Duration::from_secs(joined), slice, most) + nth)
+        };
+        // a thread that gives out a number every microsecond, and one of fewer workers after it
+        let before = number(7, 8, 0, 0, 10_000_000);
+        let after = number(0, 2, 10, 8, 0);
+        assert!(after > before, "{after} {before}");
+        let again = number(0, 2, 20, 8, 0);
+        assert!(again > number(1, 2, 10, 8, 10_000_000));
+    }
 }

@@ -133,6 +133,7 @@ impl Coordinator {
             return self.end_run(self.natural_ending(), now);
         }
         if self.state == MasterState::Running && due && can_give_shares {
+            self.divide_anew(now);
             self.assign_shares(now);
         }
         let deserted = self.is_deserted(now);
@@ -148,7 +149,8 @@ impl Coordinator {
 
     /// Checks whether everything was carried out of load whose end only workers know.
     fn has_nothing_left(&self) -> bool {
-        self.is_open_ended() && self.shares.are_over(self.file.workers)
+        let shares = self.shares.division().workers;
+        self.is_open_ended() && !self.shares.is_pausing() && self.shares.are_over(shares)
     }
 
     /// Checks whether no worker has been connected for [`RECOVERY`].
@@ -181,7 +183,7 @@ impl Coordinator {
             .end_of_load()
             .is_some_and(|end| self.elapsed(now) >= end + self.file.plan.stop_timeout + LAST_WORD);
         let is_unknown = self.recovering_until.is_some_and(|until| now < until);
-        (is_unknown && self.roster.unknown() > 0)
+        (is_unknown && self.has_unknown())
             || self
                 .roster
                 .awaits(now, self.file.grace, is_overdue.then_some(LAST_WORD))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::super::result::Unreported;
 use super::super::roster::{Holder, Instance, Session, SessionId};
-use super::super::shares::{Moved, Receiver, Terms};
+use super::super::shares::{Moved, Pace, Receiver, Terms};
 use super::{Coordinator, lease_of, snapshot_interval};
 use crate::plan::{Load, OnLoss, Share};
 use crate::stats::result::Incomplete;
@@ -16,18 +16,23 @@ use crate::wire::fleet::{self, from_master::Message};
 /// Time ahead at which the parts of a lost share begin, so that all begin at once.
 const SOON: Duration = Duration::from_millis(200);
 /// Time ahead at which a share goes back to its worker, in which that hears of it.
-const AHEAD: Duration = Duration::from_secs(1);
+pub(super) const AHEAD: Duration = Duration::from_secs(1);
 /// Longest silence of a worker that is given more to carry.
-const SILENCE: Duration = Duration::from_secs(4);
+pub(super) const SILENCE: Duration = Duration::from_secs(4);
 /// Most workers that are gone of which others are told.
 const MAX_LOSSES: usize = 256;
 
 impl Coordinator {
     /// Gives up workers that died or have been silent for the whole of their lease.
     pub(super) fn watch_losses(&mut self, now: Instant) {
-        let interval = Duration::from_secs(snapshot_interval(self.file.workers).into());
+        let interval = snapshot_interval(self.roster.most_workers());
+        let interval = Duration::from_secs(interval.into());
         for holder in self.roster.given_up(now, self.file.grace, interval) {
             self.lose(&holder, now);
+        }
+        // the word with which a worker leaves may be lost with its connection
+        for holder in self.roster.left_as_wanted(now) {
+            self.let_go(&holder);
         }
     }
 
@@ -84,7 +89,7 @@ impl Coordinator {
             // a worker of an older release carries one share, and says no more of it
             let iterations = instance.snapshot.counters.iterations;
             if !self.shares.knows(&holder) {
-                self.shares.begin(&holder, Duration::ZERO);
+                self.shares.begin(&holder, Duration::ZERO, None);
             }
             self.shares.count(&holder, iterations);
             if last {
@@ -121,7 +126,7 @@ impl Coordinator {
     }
 
     /// Tells processes what they are to carry.
-    fn send_parts(&self, holders: &BTreeSet<Holder>) {
+    pub(super) fn send_parts(&self, holders: &BTreeSet<Holder>) {
         for session in self.roster.sessions() {
             if session.takes_parts() && holders.contains(&session.holder()) {
                 // one that takes no message is gone or far behind: it says what it carries when it
@@ -134,21 +139,31 @@ impl Coordinator {
     /// Gives every ready worker without anything to carry the share of its seat, from where the
     /// profile is by now, and what is left of lost ones to the others.
     pub(super) fn assign_shares(&mut self, now: Instant) {
+        if self.shares.is_pausing() {
+            return;
+        }
+        let shares = self.shares.division().workers;
         let idle: Vec<(Holder, SessionId)> = self
             .roster
             .idle()
+            .filter(|session| session.index < shares)
             .map(|session| (session.holder(), session.id))
             .collect();
         for (holder, id) in idle {
             if let Some(from) = self.free_share(&holder, now) {
-                self.start_share(&holder, id, from, now);
+                self.start_share(&holder, id, from, None, now);
             }
         }
-        let returned: Vec<Holder> = self.roster.returned().map(|s| s.holder()).collect();
+        let returned: Vec<Holder> = self
+            .roster
+            .returned()
+            .filter(|session| session.index < shares)
+            .map(Session::holder)
+            .collect();
         for holder in returned {
             let is_left = !self.shares.carries(&holder) && !self.shares.is_over(holder.0);
             if is_left && let Some(from) = self.free_share(&holder, now) {
-                self.begin_share(&holder, from, now);
+                self.begin_share(&holder, from, None, now);
                 self.send_parts(&BTreeSet::from([holder]));
             }
         }
@@ -160,7 +175,8 @@ impl Coordinator {
     /// Takes a share back from those who carry it for another. Returns the time from which its own
     /// worker carries it; `None` while iterations of it are still carried out elsewhere.
     fn free_share(&mut self, holder: &Holder, now: Instant) -> Option<Duration> {
-        let elapsed = self.elapsed(now);
+        // a division that is still to come counts for nobody yet
+        let elapsed = self.elapsed(now).max(self.shares.division().from);
         if !self.shares.is_carried_by_others(holder.0, holder) {
             return Some(elapsed);
         }
@@ -172,8 +188,14 @@ impl Coordinator {
     }
 
     /// Notes that a process carries the whole share of its seat.
-    fn begin_share(&mut self, holder: &Holder, from: Duration, now: Instant) -> u32 {
-        let part = self.shares.begin(holder, from);
+    pub(super) fn begin_share(
+        &mut self,
+        holder: &Holder,
+        from: Duration,
+        arriving: Option<Pace>,
+        now: Instant,
+    ) -> u32 {
+        let part = self.shares.begin(holder, from, arriving);
         let zero = self.clock.map(|clock| clock.zero);
         // a master that comes back must know of it
         self.checkpoints.is_wanted = true;
@@ -208,24 +230,32 @@ impl Coordinator {
     }
 
     /// Sends a fresh process its share.
-    fn start_share(&mut self, holder: &Holder, id: SessionId, from: Duration, now: Instant) {
+    pub(super) fn start_share(
+        &mut self,
+        holder: &Holder,
+        id: SessionId,
+        from: Duration,
+        arriving: Option<Pace>,
+        now: Instant,
+    ) {
         let Some(clock) = self.clock else { return };
         let in_micros = match clock.zero.checked_duration_since(now) {
             Some(ahead) => ahead.as_micros() as i64,
             None => -(now.duration_since(clock.zero).as_micros() as i64),
         };
         let iterations_done = self.shares.done(holder.0);
-        let part = self.begin_share(holder, from, now);
+        let part = self.begin_share(holder, from, arriving, now);
         let start = fleet::Start {
             epoch: self.facts.epoch,
-            workers: self.file.workers,
+            workers: self.shares.division().workers,
             in_micros,
             seed: self.seed,
             iterations_done,
             setup_values: self.one_offs.setup_values(),
-            interval_seconds: snapshot_interval(self.file.workers),
+            interval_seconds: snapshot_interval(self.roster.workers()),
             part,
             from_micros: from.as_micros() as u64,
+            division: self.shares.announced(arriving),
         };
         self.send_to(id, Message::Start(start));
         if let Some(levels) = self.search.as_ref().map(|search| search.announcement()) {
@@ -236,9 +266,11 @@ impl Coordinator {
 
     /// Gives what nobody carries to workers that carry something already.
     fn rebalance(&mut self, now: Instant) {
+        let shares = self.shares.division().workers;
         let receivers: Vec<Receiver> = self
             .roster
             .receivers(now, SILENCE)
+            .filter(|(session, _)| session.index < shares)
             .map(|(session, cores)| Receiver {
                 holder: session.holder(),
                 cores,
@@ -247,8 +279,8 @@ impl Coordinator {
         let populations = self.file.plan.populations.iter();
         let most = populations.map(|population| population.load.most()).max();
         let terms = Terms {
-            from: self.elapsed(now) + SOON,
-            most: most.unwrap_or(1) / u64::from(self.file.workers.max(1)),
+            from: (self.elapsed(now) + SOON).max(self.shares.division().from),
+            most: most.unwrap_or(1) / u64::from(shares.max(1)),
             one_thread: self.counts_iterations(),
         };
         let (changed, moved) = self.shares.give_out(&receivers, terms);
@@ -269,7 +301,7 @@ impl Coordinator {
     }
 
     /// Tells whether the load is a number of iterations.
-    fn counts_iterations(&self) -> bool {
+    pub(super) fn counts_iterations(&self) -> bool {
         let populations = self.file.plan.populations.iter();
         populations
             .map(|population| &population.load)
@@ -280,7 +312,7 @@ impl Coordinator {
     fn left_of(&self, moved: &Moved) -> u64 {
         let share = Share {
             worker: moved.share,
-            workers: self.file.workers,
+            workers: self.shares.division().workers,
         };
         let [population] = &self.file.plan.populations[..] else {
             return 0;

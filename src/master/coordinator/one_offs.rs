@@ -285,7 +285,7 @@ impl Coordinator {
         let Some(session) = known.or_else(|| self.roster.first_ready()) else {
             return;
         };
-        let (workers, seed) = (self.file.workers, self.seed);
+        let (workers, seed) = (self.roster.workers(), self.seed);
         let setup_values = self.one_offs.setup_values();
         self.send_to(
             session,

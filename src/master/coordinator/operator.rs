@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use super::super::memory::{Facts, MemoryError};
 use super::Coordinator;
 use crate::plan::duration;
+use crate::plan::share::MAX_WORKERS;
 use crate::wire::Reason;
 use crate::wire::control::{Grant, GrantAction, MasterState, Stop};
 use crate::wire::fleet::{self, from_master::Message};
@@ -37,6 +38,12 @@ pub enum Refusal {
         /// Epoch of the latest grant.
         actual: u32,
     },
+    /// No run has so many workers.
+    #[error("a run has at least 1 worker and at most {MAX_WORKERS}, not {asked}")]
+    Workers {
+        /// Number that was asked for.
+        asked: u32,
+    },
     /// The grant cannot be remembered.
     #[error(transparent)]
     Memory(#[from] MemoryError),
@@ -47,6 +54,9 @@ impl Coordinator {
     /// started. A grant that came before changes nothing.
     pub fn grant(&mut self, grant: &Grant, now: Instant) -> Result<(), Refusal> {
         self.check_grant(grant)?;
+        if let Some(workers) = grant.workers {
+            self.resize(workers)?;
+        }
         let Grant {
             epoch,
             action,
@@ -90,6 +100,7 @@ impl Coordinator {
             incarnation,
             action: _,
             deadline_micros: _,
+            workers: _,
         } = grant;
         if *run != self.file.run {
             return Err(Refusal::OtherRun {

@@ -2,6 +2,7 @@
 
 mod external;
 mod losses;
+mod scaling;
 mod stopping;
 mod verdicts;
 
@@ -141,6 +142,7 @@ impl Stage {
 
     pub(super) fn grant(&mut self, epoch: u32, action: GrantAction) -> Result<(), Refusal> {
         let grant = Grant {
+            workers: None,
             run: "r-1".into(),
             epoch,
             incarnation: self.coordinator.incarnation().to_owned(),
@@ -241,6 +243,7 @@ fn nothing_starts_without_a_grant() {
 fn a_grant_for_another_incarnation_or_an_older_epoch_is_refused() {
     let mut stage = Stage::new(1, Memory::none());
     let grant = Grant {
+        workers: None,
         run: "r-1".into(),
         epoch: 1,
         incarnation: "other".into(),

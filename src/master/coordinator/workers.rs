@@ -8,6 +8,7 @@ use tokio::sync::mpsc;
 
 use super::super::roster::{Instance, Reported, Session, SessionId};
 use super::{Clock, Coordinator};
+use crate::plan::share::MAX_WORKERS;
 use crate::stats::Snapshot;
 use crate::stats::snapshot::{FORMAT, tells_offered_load};
 use crate::wire::PROTOCOL_VERSION;
@@ -30,6 +31,13 @@ impl Coordinator {
             return Err(fleet::Refused {
                 reason,
                 permanent: true,
+            });
+        }
+        if let Some(reason) = self.not_granted(hello) {
+            // so many may be wanted later
+            return Err(fleet::Refused {
+                reason,
+                permanent: false,
             });
         }
         // nobody replaces a worker from elsewhere, so a second one of its index is one too many
@@ -57,7 +65,8 @@ impl Coordinator {
         let id = self.next_session;
         self.next_session += 1;
         let session = Session::new(id, hello.index, &hello.instance, outbound)
-            .taking_parts(hello.takes_parts && !hello.leaving);
+            .taking_parts(hello.takes_parts && !hello.leaving)
+            .dividing_anew(hello.divides_anew && !hello.leaving);
         // a worker that does not get it never becomes ready, and its connection ends
         session.send(Message::Welcome(fleet::Welcome {
             version: crate::VERSION.into(),
@@ -95,11 +104,8 @@ impl Coordinator {
                 "the worker is of run {}, this master of {}",
                 hello.run, self.file.run
             ))
-        } else if hello.index >= self.file.workers {
-            Some(format!(
-                "there are {} shares, so none with index {}",
-                self.file.workers, hello.index
-            ))
+        } else if hello.index >= MAX_WORKERS {
+            Some(format!("no run has a worker with index {}", hello.index))
         } else {
             None
         }
@@ -329,6 +335,9 @@ impl Coordinator {
 
     /// Notes that a worker leaves before the end.
     fn on_leaving(&mut self, id: SessionId, now: Instant) {
+        if self.lets_go(id) {
+            return;
+        }
         let early = self.state == MasterState::Running && self.is_due(now);
         if let Some(instance) = self.roster.instance(id).filter(|_| early) {
             instance.left_early = true;

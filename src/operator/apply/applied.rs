@@ -2,10 +2,11 @@
 //! computed from the objects that are there, and a grant is derived from a status that is written.
 
 use crate::crd::LoadTestStatus;
+use crate::crd::status::RunStatus;
 use crate::operator::child::Child;
 use crate::operator::view::{Children, Observed};
 use crate::plan::duration;
-use crate::wire::control::{Grant, GrantAction};
+use crate::wire::control::{FleetSize, Grant, GrantAction, Scale};
 
 /// Children that the API server holds once the objects of a pass are created.
 #[derive(Debug)]
@@ -80,6 +81,25 @@ impl Written {
             // without one that can be read the run has no deadline
             deadline_micros: duration::parse(&run.deadline)
                 .map_or(0, |deadline| deadline.as_micros() as u64),
+            workers: fleet_size(run),
         })
     }
+
+    /// Returns the number of workers that the status announces; `None` for a run whose number does
+    /// not change.
+    pub fn scale(&self) -> Option<Scale> {
+        let run = self.0.run.as_ref()?;
+        Some(Scale {
+            run: run.id.clone(),
+            workers: fleet_size(run)?,
+        })
+    }
+}
+
+fn fleet_size(run: &RunStatus) -> Option<FleetSize> {
+    let now = run.wanted_workers();
+    run.most_workers.map(|most| FleetSize {
+        now,
+        most: most.max(now),
+    })
 }

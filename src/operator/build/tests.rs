@@ -2,6 +2,7 @@
 
 mod external;
 mod network;
+mod scaling;
 
 use std::sync::Arc;
 

@@ -21,6 +21,8 @@ pub struct Decision<'a> {
     pub call_before: Option<CallBefore>,
     /// Children to create (W2 to W7, W10).
     pub create: Create<'a>,
+    /// Number of worker Pods that the Job and the budget of disruptions get.
+    pub resize: Option<u32>,
     /// Children to delete, in this order (W13).
     pub delete: Vec<Deletion>,
     /// Draft of the status (W1, W8, W9, W11), to be written once the children above are there.
@@ -48,6 +50,8 @@ pub enum CallBefore {
 pub enum CallAfter {
     /// Starts or resumes the load (W8). What is granted is read from the written status.
     Grant,
+    /// Changes the number of workers. That too is read from the written status.
+    Scale,
     /// Ends the load; repeated by each pass until the master says that it is stopping.
     Stop(Stop),
 }

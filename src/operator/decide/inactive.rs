@@ -187,6 +187,11 @@ fn begin<'a>(seen: &Observed, checked: &Checked, now: Timestamp) -> Draft<'a> {
             .workers
             .saturating_add(seen.test.spec.workers.elsewhere()),
         external: seen.test.spec.workers.elsewhere(),
+        most_workers: Some(
+            checked
+                .workers
+                .saturating_add(seen.test.spec.workers.elsewhere()),
+        ),
         created_at: times::write_instant(now),
         start_by: times::write_instant(times::after(now, checked.start_deadline)),
         deadline: duration::format(checked.deadline),

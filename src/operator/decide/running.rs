@@ -8,6 +8,7 @@ use jiff::Timestamp;
 use super::activity::{Activity, active_draft, end, ended, finish, grant_to, unreachable};
 use super::clocks;
 use super::decision::{CallAfter, Create, Decision, Requeue};
+use super::scaling::{self, Step};
 use crate::crd::Phase;
 use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
 use crate::operator::child::Child;
@@ -292,12 +293,22 @@ impl<'a> Following<'a, '_> {
 
     /// Follows the master that holds the grant.
     fn follow(self, progress: &Progress) -> Decision<'a> {
+        let may_scale = self.stop.is_none() && is_before_end(progress.state);
+        if let Some(scaled) = scaling::announced(self.seen, self.run).filter(|_| may_scale) {
+            let (phase, activity) = doing(progress);
+            return Decision {
+                status: Some(active_draft(self.seen, &scaled, phase, activity)),
+                requeue: Requeue::AtOnce,
+                ..Decision::default()
+            };
+        }
+        let step = scaling::step(self.seen, self.run, progress).filter(|_| may_scale);
         let (phase, activity) = match &self.stop {
             Some(stop) => (
                 Phase::Stopping,
                 Activity::new(Reason::Stopping, stop.message.clone()),
             ),
-            None => doing(progress),
+            None => self.with_remark(doing(progress), may_scale),
         };
         let status = self.draft(phase, activity);
         let not_started = matches!(progress.state, MasterState::Waiting | MasterState::Ready);
@@ -309,18 +320,42 @@ impl<'a> Following<'a, '_> {
             Some(stop) if !is_ending => Some(CallAfter::Stop(stop)),
             // the operator ended between the status and the call, or the call was lost
             None if not_started => Some(CallAfter::Grant),
+            None if step == Some(Step::Tell) => Some(CallAfter::Scale),
             _ => None,
         };
         Decision {
             status: Some(status),
-            requeue: Requeue::After(match call_after {
-                Some(_) => clocks::SOON,
-                None => self.look,
+            requeue: Requeue::After(match (&call_after, step) {
+                (None, None) => self.look,
+                _ => clocks::SOON,
             }),
+            resize: match step {
+                Some(Step::Resize(pods)) => Some(pods),
+                Some(Step::Tell) | None => None,
+            },
             call_after,
             ..Decision::default()
         }
     }
+
+    /// Adds to what a run does why the number of workers that its spec asks for does not count.
+    fn with_remark(&self, doing: (Phase, Activity), may_scale: bool) -> (Phase, Activity) {
+        let (phase, Activity { reason, message }) = doing;
+        let wish = scaling::wish(&self.seen.test, self.run, &self.seen.governing);
+        let message = match wish.remark.filter(|_| may_scale) {
+            Some(remark) => format!("{message}; {remark}"),
+            None => message,
+        };
+        (phase, Activity { reason, message })
+    }
+}
+
+/// Returns whether a master in this state may still give load to other workers.
+fn is_before_end(state: MasterState) -> bool {
+    matches!(
+        state,
+        MasterState::Waiting | MasterState::Ready | MasterState::Preparing | MasterState::Running
+    )
 }
 
 /// Returns phase and activity of a run that nobody stops, by what its master says.

@@ -4,8 +4,9 @@ use jiff::Timestamp;
 
 use super::activity::{Activity, active_draft, end, finish, grant_to, unreachable};
 use super::clocks;
-use super::decision::{Create, Decision, Deletion, Requeue};
+use super::decision::{CallAfter, Create, Decision, Deletion, Requeue};
 use super::policy::permitted;
+use super::scaling::{self, Step};
 use crate::crd::Phase;
 use crate::crd::status::{MasterStatus, RunEnd, RunStatus};
 use crate::operator::child::{Child, Component};
@@ -29,6 +30,14 @@ pub fn decide<'a>(
         return hold(run);
     }
     let (run, start_by) = &released(seen, run, now);
+    if let Some(scaled) = scaling::announced(seen, run) {
+        let activity = Activity::new(Reason::Starting, "the number of workers was changed");
+        return Decision {
+            status: Some(active_draft(seen, &scaled, Phase::Starting, activity)),
+            requeue: Requeue::AtOnce,
+            ..Decision::default()
+        };
+    }
     let missing = missing(seen, run);
     if let Some(replanned) = replanned(seen, run, &missing, checks) {
         let activity = Activity::new(Reason::Starting, "the plan is written anew");
@@ -52,10 +61,15 @@ pub fn decide<'a>(
             now,
         );
     }
+    let step = match &seen.master {
+        MasterView::Up(progress) if progress.run == run.id => scaling::step(seen, run, progress),
+        _ => None,
+    };
     if let (MasterView::Up(progress), None, true) =
         (&seen.master, &seen.refusal, missing.is_empty())
         && progress.state == MasterState::Ready
         && progress.run == run.id
+        && step.is_none()
     {
         return grant(seen, run, progress, now);
     }
@@ -71,12 +85,17 @@ pub fn decide<'a>(
         seen.master != MasterView::Unasked || !missing.is_empty() || seen.refusal.is_some();
     Decision {
         create,
+        resize: match step {
+            Some(Step::Resize(pods)) => Some(pods),
+            Some(Step::Tell) | None => None,
+        },
         delete: give_way(seen),
+        call_after: (step == Some(Step::Tell)).then_some(CallAfter::Scale),
         status: is_told.then(|| active_draft(seen, run, Phase::Starting, activity)),
         requeue: Requeue::After(match seen.refusal {
             Some(_) => clocks::REFUSED,
             // not every child is watched
-            None if !missing.is_empty() => clocks::SOON,
+            None if !missing.is_empty() || step.is_some() => clocks::SOON,
             None => clocks::LOOK
                 .min(left.unwrap_or(clocks::LOOK))
                 .max(clocks::SOON),
@@ -386,10 +405,10 @@ fn not_started_in_time(seen: &Observed, run: &RunStatus, activity: &Activity) ->
         .iter()
         .filter(|pod| pod.component == Component::Worker)
         .count();
-    let fewer = match pods < run.pods() as usize {
+    let fewer = match pods < run.wanted_pods() as usize {
         true => format!(
             "; only {pods} of {} worker Pods were made, see the Job's Events",
-            run.pods()
+            run.wanted_pods()
         ),
         false => String::new(),
     };

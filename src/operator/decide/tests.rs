@@ -6,6 +6,7 @@ mod kstatus;
 mod model;
 mod policy;
 mod running;
+mod scaling;
 mod starting;
 mod step;
 mod times;
@@ -27,7 +28,9 @@ use crate::operator::status;
 use crate::operator::times::write_instant;
 use crate::operator::view::{Children, MasterView, OldReport, Presence, Refusal};
 use crate::wire::Reason as VerdictReason;
-use crate::wire::control::{Grant, GrantAction, MasterState, ProblemKind, Stop, WorkerProblem};
+use crate::wire::control::{
+    FleetSize, Grant, GrantAction, MasterState, ProblemKind, Stop, WorkerProblem,
+};
 
 /// One write of a pass.
 #[derive(Debug, Clone, PartialEq)]
@@ -36,6 +39,8 @@ enum Write {
     Create(Child),
     Grant(Grant),
     Stop(Stop),
+    Scale(FleetSize),
+    Resize(u32),
     Acknowledge,
     Delete {
         child: Child,
@@ -77,6 +82,7 @@ fn decide_with(seen: &Observed, checks: &mut SpecCheck, now: Timestamp) -> Decis
         Create::Report { .. } => vec![Child::Report],
     };
     writes.extend(created.iter().copied().map(Write::Create));
+    writes.extend(decided.resize.map(Write::Resize));
     writes.extend(decided.delete.into_iter().map(|deletion| Write::Delete {
         child: deletion.child,
         run: deletion.run,
@@ -93,6 +99,7 @@ fn decide_with(seen: &Observed, checks: &mut SpecCheck, now: Timestamp) -> Decis
     writes.extend(decided.call_after.and_then(|call| match call {
         CallAfter::Stop(stop) => Some(Write::Stop(stop)),
         CallAfter::Grant => written.grant().map(Write::Grant),
+        CallAfter::Scale => written.scale().map(|scale| Write::Scale(scale.workers)),
     }));
     Decision {
         writes,

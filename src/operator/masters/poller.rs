@@ -343,6 +343,7 @@ impl Poller {
         self.shared.kill.before(point);
         let answer = match order {
             Order::Grant(grant) => client.grant(grant).await,
+            Order::Scale(scale) => client.scale(scale).await,
             Order::Stop(stop) => client.stop(stop).await,
             Order::Acknowledge => client.acknowledge().await,
         };

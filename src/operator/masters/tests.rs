@@ -137,6 +137,7 @@ async fn the_master_that_holds_the_grant_is_followed_though_a_newer_one_is_there
 
 fn grant() -> Grant {
     Grant {
+        workers: None,
         run: RUN.into(),
         epoch: 1,
         incarnation: "one".into(),

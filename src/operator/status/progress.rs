@@ -19,7 +19,7 @@ pub const STALE: Duration = Duration::from_secs(15);
 /// Shows a run of which nothing is there yet.
 pub fn begin(new: &mut LoadTestStatus, run: &RunStatus) {
     new.workers = Some(workers(run, 0, Vec::new()));
-    new.columns.get_or_insert_default().workers = format!("0/{}", run.workers);
+    new.columns.get_or_insert_default().workers = format!("0/{}", run.wanted_workers());
 }
 
 /// Shows how far the run is. Without an answer of its master, what was shown before stays, and is
@@ -40,10 +40,10 @@ pub fn show(
             show_figures(new, run, progress, seen.heard);
         }
         Some(_) => {
-            columns.workers = format!("{ready}/{}", run.workers);
+            columns.workers = format!("{ready}/{}", run.wanted_workers());
             columns.progress = "0%".into();
         }
-        None => columns.workers = format!("{ready}/{}", run.workers),
+        None => columns.workers = format!("{ready}/{}", run.wanted_workers()),
     }
     if run.started_at.is_some() {
         mark_stale(new, now);
@@ -57,7 +57,7 @@ fn workers(run: &RunStatus, ready: u32, losses: Vec<LossStatus>) -> WorkersStatu
         Component::Worker.label()
     );
     WorkersStatus {
-        desired: run.workers,
+        desired: run.wanted_workers(),
         ready,
         selector,
         losses,
@@ -84,7 +84,7 @@ fn show_figures(
         rps: progress.rps.to_string(),
         p95: format::micros(progress.p95_micros as f64),
         failure_rate: format::percent(progress.failure_rate()),
-        workers: format!("{}/{}", progress.connected, run.workers),
+        workers: format!("{}/{}", progress.connected, run.wanted_workers()),
         observed_at: heard.map(times::write_instant),
         stale: false,
     };

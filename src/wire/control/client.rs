@@ -13,7 +13,9 @@ use serde::de::DeserializeOwned;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
-use super::{ACKNOWLEDGE, Acknowledge, GRANT, Grant, PROGRESS, Progress, RESULT, STOP, Stop};
+use super::{
+    ACKNOWLEDGE, Acknowledge, GRANT, Grant, PROGRESS, Progress, RESULT, SCALE, STOP, Scale, Stop,
+};
 use crate::wire::RunResult;
 use crate::wire::bounds::{self, Bounds};
 use crate::wire::layout::server_name;
@@ -302,6 +304,11 @@ impl Client {
     /// Stops the run. Refused for another run.
     pub async fn stop(&self, stop: &Stop) -> Result<Progress, ControlError> {
         self.about_progress(Method::POST, STOP, Some(stop)).await
+    }
+
+    /// Changes the number of workers. Refused for another run, and for a number that no run has.
+    pub async fn scale(&self, scale: &Scale) -> Result<Progress, ControlError> {
+        self.about_progress(Method::POST, SCALE, Some(scale)).await
     }
 
     /// Says that the result is stored. Refused for another run.

@@ -7,6 +7,7 @@ use crate::wire::Verdict;
 
 fn granted(stage: &mut Stage, action: GrantAction, seconds: u64) {
     let grant = Grant {
+        workers: None,
         run: "r-1".into(),
         epoch: 1,
         incarnation: stage.coordinator.incarnation().to_owned(),

@@ -86,7 +86,14 @@ impl World {
         match write {
             Write::Status(status) => self.put_status(*status),
             Write::Create(child) => self.create(child),
-            order @ (Write::Grant(_) | Write::Stop(_) | Write::Acknowledge) => {
+            Write::Resize(pods) => {
+                let MasterView::Up(heard) = &self.seen.master else {
+                    panic!("the Job is changed though no master was heard")
+                };
+                assert_eq!(heard.workers, pods, "the master hears of it first");
+                self.seen.job_pods = Some(pods);
+            }
+            order @ (Write::Grant(_) | Write::Stop(_) | Write::Scale(_) | Write::Acknowledge) => {
                 if !self.orders.contains(&order) {
                     self.orders.push(order);
                 }
@@ -120,6 +127,11 @@ impl World {
                         self.finished = true;
                     }
                 }
+                Write::Scale(workers) => {
+                    if let MasterView::Up(progress) = &mut self.master {
+                        progress.workers = workers.now;
+                    }
+                }
                 Write::Acknowledge => self.seen.acknowledged = Some(is_there),
                 other => panic!("{other:?} is no order"),
             }
@@ -151,6 +163,7 @@ impl World {
             );
             self.seen.children = Children::default();
             self.master = MasterView::Absent;
+            self.seen.job_pods = None;
             self.forget();
             self.finished = false;
         }
@@ -170,6 +183,7 @@ impl World {
             self.new_master();
         }
         if child == Child::Workers {
+            self.seen.job_pods = Some(run.wanted_pods());
             *self.created_jobs.entry(run.id).or_default() += 1;
         }
     }
@@ -195,6 +209,7 @@ impl World {
         );
         if progress.incarnation == grant.incarnation && !has_started {
             progress.epoch = grant.epoch;
+            progress.workers = grant.workers.map_or(progress.workers, |size| size.now);
             progress.state = if grant.action == GrantAction::Start {
                 MasterState::Running
             } else {
@@ -208,7 +223,9 @@ impl World {
             return;
         }
         self.incarnations += 1;
-        let mut progress = progress(&run_of(&self.seen).id, MasterState::Waiting);
+        let run = run_of(&self.seen);
+        let mut progress = progress(&run.id, MasterState::Waiting);
+        progress.workers = run.workers;
         progress.incarnation = format!("incarnation-{}", self.incarnations);
         self.master = MasterView::Up(progress);
     }
@@ -267,6 +284,9 @@ impl World {
             Event::Replicas(n) => self.edit(|test| test.spec.workers.replicas = n),
             Event::DeleteChild(n) => {
                 self.seen.children.0.remove(&Child::FLEET[n]);
+                if Child::FLEET[n] == Child::Workers {
+                    self.seen.job_pods = None;
+                }
                 if Child::FLEET[n] == Child::Master {
                     self.master = MasterView::Absent;
                 }

@@ -151,6 +151,8 @@ impl Knowledge {
                     GrantAction::Resume => Order::Resume(small(grant.epoch), number(grant)),
                 }),
                 Write::Stop(_) => Planned::Order(Order::Stop),
+                // nobody changes the number of workers here
+                Write::Scale(_) | Write::Resize(_) => unreachable!("{write:?}"),
                 Write::Acknowledge => Planned::Order(Order::Acknowledge),
             })
         });
