@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Writes the files whose source is the program or the chart: the CRDs, the chart's copies of them and of the operator's
-# rights, manifests/install.yaml, the references docs/loadtest.md and docs/starlingpolicy.md, and docs/loadtest.schema.json.
+# rights, manifests/install.yaml, the references docs/loadtest.md, docs/starlingpolicy.md and docs/result.md,
+# and docs/loadtest.schema.json and docs/result.schema.json.
 #
 #   charts/generate.sh [DIR]     into DIR instead of this checkout (a test compares the two)
 #
@@ -44,5 +45,7 @@ cp "$out/crds/starlingpolicies.starling.dev.yaml" "$out/charts/starling/files/po
 write "$out/charts/starling/files/rbac.yaml" starling rbac
 write "$out/manifests/install.yaml" install_yaml
 write "$out/docs/loadtest.schema.json" starling schema
+write "$out/docs/result.schema.json" starling schema --result
+write "$out/docs/result.md" starling reference --result
 write "$out/docs/loadtest.md" starling reference "$root/docs/examples"
 write "$out/docs/starlingpolicy.md" starling reference --policy

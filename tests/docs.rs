@@ -47,7 +47,8 @@ fn pages() -> Vec<PathBuf> {
                 .map(|entry| entry.expect("an entry").path())
                 .filter(|path| path.extension().is_some_and(|extension| extension == "md"))
                 .filter(|path| !path.ends_with("docs/loadtest.md"))
-                .filter(|path| !path.ends_with("docs/starlingpolicy.md")),
+                .filter(|path| !path.ends_with("docs/starlingpolicy.md"))
+                .filter(|path| !path.ends_with("docs/result.md")),
         );
     }
     pages.sort();

@@ -372,6 +372,22 @@ fn a_server_of_grpcio_tells_its_methods_and_answers_calls_of_every_kind() {
     assert_eq!(server.counts(), expected);
 }
 
+/// What the implementation of JSON Schema for Python finds wrong with files; its last line is a count.
+fn refused_by(schema: &str, files: &[PathBuf]) -> (Vec<String>, String) {
+    let checked = Command::new(python())
+        .current_dir(root())
+        .args(["tests/foreign/editor_schema.py", schema])
+        .args(files)
+        .output()
+        .expect("it starts");
+    let errors = String::from_utf8_lossy(&checked.stderr);
+    assert!(checked.status.success(), "{errors}");
+    let said = String::from_utf8(checked.stdout).expect("UTF-8");
+    let mut lines: Vec<String> = said.lines().map(str::to_owned).collect();
+    let count = lines.pop().expect("a count");
+    (lines, count)
+}
+
 #[test]
 fn an_editor_that_follows_the_schema_finds_nothing_wrong_and_sees_mistakes() {
     let mut files = Vec::new();
@@ -379,24 +395,46 @@ fn an_editor_that_follows_the_schema_finds_nothing_wrong_and_sees_mistakes() {
         let entries = fs::read_dir(root().join(folder)).expect("it is there");
         files.extend(entries.map(|entry| entry.expect("an entry").path()));
     }
-    files.sort();
-    let checked = Command::new(python())
-        .current_dir(root())
-        .args([
-            "tests/foreign/editor_schema.py",
-            "docs/loadtest.schema.json",
-        ])
-        .args(&files)
-        .output()
-        .expect("it starts");
-    let said = String::from_utf8_lossy(&checked.stdout);
-    let refused = String::from_utf8_lossy(&checked.stderr);
-    assert!(checked.status.success(), "{refused}");
-    let mut lines = said.lines().rev();
-    let count = lines
+    let (refused, count) = refused_by("docs/loadtest.schema.json", &files);
+    assert_eq!(refused, [""; 0]);
+    let tests: usize = count
+        .split(' ')
         .next()
-        .and_then(|line| line.strip_suffix(" LoadTests"));
-    let count: usize = count.expect(&said).parse().expect(&said);
-    assert!(count >= files.len(), "{said}");
-    assert_eq!(lines.next(), None, "{said}");
+        .expect("a count")
+        .parse()
+        .expect(&count);
+    assert!(tests + 5 > files.len(), "{count}");
+}
+
+#[test]
+fn results_are_what_their_schema_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut files = Vec::new();
+    for test in ["quickstart", "chat", "grpc-stream"] {
+        let result = folder.path().join(format!("{test}.json"));
+        let ran = Command::new(env!("CARGO_BIN_EXE_starling"))
+            .current_dir(root())
+            .args(["run", "--demo-service", "--duration", "3s", "--json"])
+            .arg(&result)
+            .arg(format!("manifests/samples/{test}.yaml"))
+            .output()
+            .expect("it starts");
+        let said = String::from_utf8_lossy(&ran.stdout);
+        assert!(result.exists(), "{test}: {said}");
+        files.push(result);
+    }
+    let (refused, _) = refused_by("docs/result.schema.json", &files);
+    assert_eq!(refused, [""; 0]);
+    // a schema that lets everything pass would say nothing
+    let mut wrong: Value =
+        serde_json::from_slice(&fs::read(&files[0]).expect("written")).expect("JSON");
+    wrong["totals"]["requests"] = "many".into();
+    fs::write(&files[0], wrong.to_string()).expect("written");
+    let (refused, _) = refused_by("docs/result.schema.json", &files[..1]);
+    assert!(
+        refused
+            .iter()
+            .any(|line| line.contains("$.totals.requests")),
+        "{refused:?}"
+    );
 }

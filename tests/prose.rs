@@ -377,3 +377,102 @@ fn a_function_is_as_long_as_from_its_signature_to_its_brace() {
     let expected = [("p: a".to_owned(), 8), ("p: e".to_owned(), 2)];
     assert_eq!(function_lengths(&source("p", text)), expected);
 }
+
+/// Types whose Debug form is the text itself in quotes.
+const QUOTED: [&str; 5] = ["String", "&'static str", "char", "PathBuf", "Box<str>"];
+
+/// Names that hold an error in this code, and where their Debug form is meant all the same.
+const ERRORS: [&str; 5] = ["error", "e", "err", "cause", "failure"];
+const MEANT: [&str; 1] = ["src/plan/protocol/grpc/descriptors.rs"];
+
+/// Names that a message writes in their Debug form: `{name:?}`.
+fn debugged(text: &str) -> Vec<&str> {
+    text.split('{')
+        .skip(1)
+        .filter_map(|rest| rest.split('}').next())
+        .filter_map(|inside| inside.split_once(':'))
+        .filter(|(_, form)| form.ends_with('?'))
+        .map(|(name, _)| name)
+        .collect()
+}
+
+/// Type of a field of what follows an `#[error(...)]`: by its number in a tuple, or by its name.
+fn type_of<'a>(name: &str, item: &'a str) -> Option<&'a str> {
+    if let Ok(place) = name.parse::<usize>() {
+        let fields = item.split_once('(')?.1;
+        let fields = fields.split(")").next()?;
+        return fields.split(',').nth(place).map(clean);
+    }
+    let field = item.split_once(&format!("{name}: "))?.1;
+    field.split([',', '\n']).next().map(clean)
+}
+
+fn clean(kind: &str) -> &str {
+    let kind = kind.trim();
+    kind.rsplit("#[source] ").next().unwrap_or(kind)
+}
+
+/// Messages of error types that hold the Debug form of anything but a text.
+fn debug_shaped(source: &Source) -> Vec<String> {
+    let program = source.program().join("\n");
+    let mut found = Vec::new();
+    for part in program.split("#[error(").skip(1) {
+        let Some((message, item)) = part.split_once(")]\n") else {
+            continue;
+        };
+        // the item ends where the next one, or its own block, does
+        let item = item.split("\n    ///").next().unwrap_or(item);
+        for name in debugged(message) {
+            let kind = type_of(name, item);
+            if !kind.is_some_and(|kind| QUOTED.contains(&kind)) {
+                found.push(format!("{}: {name} ({kind:?}) in {message}", source.path));
+            }
+        }
+    }
+    if !MEANT.contains(&source.path.as_str()) {
+        let shown = debugged(&program).into_iter();
+        let errors = shown.filter(|name| ERRORS.contains(name));
+        found.extend(errors.map(|name| format!("{}: {{{name}:?}}", source.path)));
+    }
+    found
+}
+
+#[test]
+fn no_message_holds_the_debug_form_of_an_error() {
+    let sources = sources();
+    let types: usize = sources
+        .iter()
+        .map(|source| {
+            source
+                .program()
+                .join("\n")
+                .matches("thiserror::Error")
+                .count()
+        })
+        .sum();
+    assert!(types > 35, "only {types} error types were seen");
+    let found: Vec<_> = sources.iter().flat_map(debug_shaped).collect();
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn the_debug_form_of_an_error_is_seen() {
+    let seen = |text: &str| {
+        debug_shaped(&Source {
+            path: "x.rs".to_owned(),
+            text: text.to_owned(),
+        })
+        .len()
+    };
+    assert_eq!(seen("    #[error(\"a {0:?}\")]\n    A(String),\n"), 0);
+    assert_eq!(seen("    #[error(\"a {0:?}\")]\n    A(io::Error),\n"), 1);
+    assert_eq!(
+        seen("    #[error(\"{b:?}\")]\n    A {\n        b: Kind,\n    },\n"),
+        1
+    );
+    assert_eq!(
+        seen("    #[error(\"{b:?}\")]\n    A {\n        b: PathBuf,\n    },\n"),
+        0
+    );
+    assert_eq!(seen("let text = format!(\"{error:?}\");\n"), 1);
+}

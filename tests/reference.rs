@@ -113,25 +113,22 @@ fn the_page_is_what_the_program_prints() {
 }
 
 #[test]
-fn the_page_of_policies_is_what_the_program_prints() {
-    let page = fs::read_to_string(root().join("docs/starlingpolicy.md")).expect("it is there");
-    let output = starling(&["reference", "--policy"]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(
-        text(&output.stdout) == page,
-        "docs/starlingpolicy.md is not what the program prints: run `make generate`"
-    );
-}
-
-#[test]
-fn the_schema_for_editors_is_what_the_program_prints() {
-    let file = fs::read_to_string(root().join("docs/loadtest.schema.json")).expect("it is there");
-    let output = starling(&["schema"]);
-    assert!(output.status.success(), "{}", text(&output.stderr));
-    assert!(
-        text(&output.stdout) == file,
-        "docs/loadtest.schema.json is not what the program prints: run `make generate`"
-    );
+fn the_generated_files_are_what_the_program_prints() {
+    let files: [(&str, &[&str]); 4] = [
+        ("docs/starlingpolicy.md", &["reference", "--policy"]),
+        ("docs/result.md", &["reference", "--result"]),
+        ("docs/loadtest.schema.json", &["schema"]),
+        ("docs/result.schema.json", &["schema", "--result"]),
+    ];
+    for (file, arguments) in files {
+        let written = fs::read_to_string(root().join(file)).expect("it is there");
+        let output = starling(arguments);
+        assert!(output.status.success(), "{}", text(&output.stderr));
+        assert!(
+            text(&output.stdout) == written,
+            "{file} is not what the program prints: run `make generate`"
+        );
+    }
 }
 
 #[test]

@@ -9,7 +9,20 @@ use serde_json::Value;
 use super::exit::Exit;
 use super::yaml;
 use crate::crd::reference::{self, Example};
+use crate::stats::RunResult;
+use crate::stats::result::SCHEMA_VERSION;
 use crate::{crd, operator};
+
+const RESULT_INTRODUCTION: &str = "# The fields of a result
+
+<!-- Written by `make generate` from the schema; change that. -->
+
+`starling run --json FILE` and `starling report NAME -o json` write the result of a run as JSON: an object, or a list of them for
+several tests. [result.schema.json](result.schema.json) is its JSON Schema, which `starling schema --result` prints. Fields may be
+added; `schemaVersion` changes when a reader of the older form would misread the newer. Names that end in `Micros` and all
+latencies are whole microseconds, `Bytes` are bytes, `PerSecond` and rates are numbers per second, and shares lie between 0 and 1.
+In the paths below `[]` is any entry of a list. [failures.md](failures.md) tells the classes of failures.
+";
 
 /// Print the LoadTest custom resource definition as YAML
 #[derive(Debug, clap::Args)]
@@ -32,11 +45,21 @@ pub fn crd(options: &CrdOptions) -> Exit {
 ///
 /// It refuses unknown fields, and lets documents of other kinds pass that stand in the same file.
 #[derive(Debug, clap::Args)]
-pub struct SchemaOptions {}
+pub struct SchemaOptions {
+    /// Print that of results, as --json writes them, instead
+    #[arg(long)]
+    result: bool,
+}
 
-/// Prints the schema as JSON.
-pub fn schema(_: &SchemaOptions) -> Exit {
-    let mut schema = crd::schema::editor_schema();
+/// Prints a schema as JSON.
+pub fn schema(options: &SchemaOptions) -> Exit {
+    let mut schema = match options.result {
+        false => crd::schema::editor_schema(),
+        true => {
+            let title = format!("Result of a Starling run, version {SCHEMA_VERSION}");
+            reference::schema_of::<RunResult>(&title)
+        }
+    };
     schema.sort_all_objects();
     match serde_json::to_string_pretty(&schema) {
         Ok(text) => super::print(&format!("{text}\n")),
@@ -68,18 +91,25 @@ pub fn rbac(_: &RbacOptions) -> Exit {
 #[derive(Debug, clap::Args)]
 pub struct ReferenceOptions {
     /// Folder of LoadTests, each named after the path of the field it shows: load.open.yaml
-    #[arg(value_name = "DIR", required_unless_present = "policy")]
+    #[arg(value_name = "DIR", required_unless_present_any = ["policy", "result"])]
     examples: Option<PathBuf>,
 
     /// Print the fields of StarlingPolicies instead
     #[arg(long, conflicts_with = "examples")]
     policy: bool,
+
+    /// Print the fields of results instead
+    #[arg(long, conflicts_with_all = ["examples", "policy"])]
+    result: bool,
 }
 
 /// Prints the reference page. Examples named after no field are an error.
 pub fn reference(options: &ReferenceOptions) -> Exit {
     let Some(folder) = &options.examples else {
-        return super::print(&reference::policy_page());
+        return super::print(&match options.result {
+            false => reference::policy_page(),
+            true => reference::page_of::<RunResult>("result", RESULT_INTRODUCTION),
+        });
     };
     let examples = match read_examples(folder) {
         Ok(examples) => examples,

@@ -69,31 +69,66 @@ pub struct Page {
 
 /// Writes the page with `examples`, which are sorted by name.
 pub fn page(examples: &[Example]) -> Page {
-    write::<LoadTestSpec>(INTRODUCTION, examples)
+    write::<LoadTestSpec>("spec", INTRODUCTION, examples)
 }
 
 /// Writes the page of the fields of a StarlingPolicy.
 pub fn policy_page() -> String {
-    write::<StarlingPolicySpec>(POLICY_INTRODUCTION, &[]).markdown
+    write::<StarlingPolicySpec>("spec", POLICY_INTRODUCTION, &[]).markdown
 }
 
-fn write<T: JsonSchema>(introduction: &str, examples: &[Example]) -> Page {
+/// Writes a page of the fields of a type that is read as JSON, below the path `root`.
+pub fn page_of<T: JsonSchema>(root: &str, introduction: &str) -> String {
+    write::<T>(root, introduction, &[]).markdown
+}
+
+/// Returns the JSON Schema of a type that is read as JSON.
+pub fn schema_of<T: JsonSchema>(title: &str) -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<T>()
         .to_value();
+    schema["title"] = title.into();
+    plain_descriptions(&mut schema);
+    schema
+}
+
+/// Rewrites descriptions for readers of JSON: without links into the code, and with JSON's word for
+/// what is not there.
+fn plain_descriptions(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            if let Some(Value::String(text)) = fields.get_mut("description") {
+                *text = text
+                    .replace("`None`", "`null`")
+                    .replace("[`", "`")
+                    .replace("`]", "`");
+            }
+            fields.values_mut().for_each(plain_descriptions);
+        }
+        Value::Array(items) => items.iter_mut().for_each(plain_descriptions),
+        _ => {}
+    }
+}
+
+fn write<T: JsonSchema>(root: &str, introduction: &str, examples: &[Example]) -> Page {
+    let mut schema = SchemaSettings::draft2020_12()
+        .into_generator()
+        .into_root_schema_for::<T>()
+        .to_value();
+    plain_descriptions(&mut schema);
     schema.sort_all_objects();
     let mut reference = Reference {
         root: &schema,
         sections: vec![],
         paths: BTreeMap::new(),
     };
-    reference.add_section("spec".into(), &schema);
+    reference.add_section(root.into(), &schema);
     let uses: Vec<(&Example, BTreeSet<String>)> = examples
         .iter()
         .map(|example| {
             let mut used = BTreeSet::new();
-            reference.note_uses("spec", &schema, &example.spec, &mut used);
+            reference.note_uses(root, &schema, &example.spec, &mut used);
             (example, used)
         })
         .collect();

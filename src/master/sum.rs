@@ -5,7 +5,7 @@ use std::borrow::Cow;
 
 use crate::stats::{Concurrency, Snapshot};
 
-/// What does not add up over time.
+/// Numbers of a process that do not add up over time.
 #[derive(Debug)]
 pub struct Gauges {
     users: u64,
@@ -13,7 +13,7 @@ pub struct Gauges {
 }
 
 impl Gauges {
-    /// Those of the samples of a process.
+    /// Takes them from the samples of a process.
     pub fn of(samples: &Snapshot) -> Self {
         Self {
             users: samples.users,

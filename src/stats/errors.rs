@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::codec::{Reader, Writer};
@@ -16,7 +17,9 @@ pub const MAX_KEYS: usize = 64;
 pub const MAX_MESSAGE: usize = 256;
 
 /// Class of a failure. The names are part of the API.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
 #[serde(rename_all = "camelCase")]
 pub enum ErrorClass {
     /// The target's name has no address.

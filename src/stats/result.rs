@@ -9,6 +9,7 @@ mod stream;
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::errors::ErrorClass;
@@ -21,7 +22,7 @@ pub use stream::{GoodputResult, LlmResult, StreamResult, TokenRate, TokensFrom};
 pub const SCHEMA_VERSION: &str = "1";
 
 /// Result of a run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunResult {
     /// Version of the form, [`SCHEMA_VERSION`].
@@ -108,7 +109,7 @@ pub struct RunResult {
 }
 
 /// Outcome of a run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Verdict {
     /// Every threshold was judged and met.
     Passed,
@@ -121,7 +122,7 @@ pub enum Verdict {
 }
 
 /// Sums over all steps of a run.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Totals {
     /// Finished measured requests.
@@ -203,7 +204,7 @@ pub struct Totals {
 }
 
 /// A phase of requests: `dns`, `connect`, `tls`, `wait` or `download`.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct PhaseResult {
     /// Name of the phase.
     pub phase: String,
@@ -215,7 +216,7 @@ pub struct PhaseResult {
 }
 
 /// Measured iterations of one task.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TaskResult {
     /// Name of the scenario.
     pub scenario: String,
@@ -231,7 +232,7 @@ pub struct TaskResult {
 
 /// Numbers that all records of one name found. Unlike anywhere else, the numbers are in the unit
 /// beside them.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RecordResult {
     /// Name of the records.
@@ -264,7 +265,7 @@ pub struct RecordResult {
 }
 
 /// Statistics of times in microseconds; all zero when there is no sample.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LatencySummary {
     /// Shortest time.
     pub min: u64,
@@ -285,7 +286,7 @@ pub struct LatencySummary {
 }
 
 /// Results of one step.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepResult {
     /// Name of the scenario.
@@ -335,7 +336,7 @@ pub struct StepResult {
 }
 
 /// Number of answers with one status.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StatusCount {
     /// Status code.
     pub status: u16,
@@ -344,7 +345,7 @@ pub struct StatusCount {
 }
 
 /// Failures of one class, step and status.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorResult {
     /// Class; `None`: failures that found no place in the table of errors.
@@ -367,7 +368,7 @@ pub struct ErrorResult {
 }
 
 /// Waits that answers asked for, in seconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RetryAfterResult {
     /// Answers that asked for one.
     pub count: u64,
@@ -380,7 +381,7 @@ pub struct RetryAfterResult {
 }
 
 /// Judgement of a threshold.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum ThresholdVerdict {
     /// The threshold was met.
     Passed,
@@ -391,7 +392,7 @@ pub enum ThresholdVerdict {
 }
 
 /// Judgement of a threshold, with the number that decided it.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ThresholdResult {
     /// Name of the metric.
@@ -416,7 +417,7 @@ pub struct ThresholdResult {
 }
 
 /// Outcome of a capacity search; rates are iterations per second.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityResult {
     /// Highest rate that was confirmed to hold; `None` if none was.
@@ -431,7 +432,7 @@ pub struct CapacityResult {
 
 /// Limit that a search for the capacity came up against; displayed by the variant's name, as in
 /// JSON.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum LimitedBy {
     /// The target does not hold more.
     Target,
@@ -449,7 +450,7 @@ impl fmt::Display for LimitedBy {
 
 /// Requests, users and slots that were there at once, over the measured part up to the end of the
 /// load.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ConcurrencyResult {
     /// Requests in flight: sent and not answered. `None` in results of a release that did not
@@ -468,7 +469,7 @@ pub struct ConcurrencyResult {
 }
 
 /// Number of things that were there at once.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct LevelResult {
     /// Mean over time: the integral of the number, divided by the length.
     pub mean: f64,
@@ -478,7 +479,7 @@ pub struct LevelResult {
 }
 
 /// Costs of the target at this run's rate; amounts are in `currency`.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CostResult {
     /// Currency of all prices, as the test states it.
@@ -503,7 +504,7 @@ pub struct CostResult {
 }
 
 /// Origin of the rate that a cost is worked out for; displayed by the variant's name, as in JSON.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum CostBasis {
     /// The rate that a search for the capacity confirmed.
     Sustainable,
@@ -519,7 +520,7 @@ impl fmt::Display for CostBasis {
 }
 
 /// One level of a search, without the time it needed to settle.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CapacityLevel {
     /// Iterations per second that the level asked for.
@@ -549,7 +550,7 @@ pub struct CapacityLevel {
 }
 
 /// Purpose of a level in a search for the capacity; serialised as the variant's name.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Purpose {
     /// The search asks whether the rate holds.
     #[default]
@@ -561,7 +562,7 @@ pub enum Purpose {
 }
 
 /// Condition of the load generator, which tells whether it was the bottleneck itself.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Generator {
     /// True if at least one worker was the bottleneck.
@@ -581,7 +582,7 @@ pub struct Generator {
 }
 
 /// A worker that was the bottleneck.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SaturatedWorker {
     /// Number of the worker.
@@ -599,7 +600,7 @@ pub struct SaturatedWorker {
 }
 
 /// Number of workers of a run.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Workers {
     /// Workers that the run asked for.
@@ -622,7 +623,7 @@ fn is_none(count: &u64) -> bool {
 }
 
 /// Samples that a master had when it was lost with its Pod, and that nobody else holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Incomplete {
     /// Worker processes that had died before.
     pub workers: u32,
@@ -631,7 +632,7 @@ pub struct Incomplete {
 }
 
 /// Measurements of one worker.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct WorkerResult {
     /// Share of the worker, from 0.
@@ -647,7 +648,7 @@ pub struct WorkerResult {
 }
 
 /// Rows that the master gave out to workers, each at most once.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct FeederResult {
     /// Name of the feeder.
@@ -662,7 +663,7 @@ pub struct FeederResult {
 }
 
 /// One run second, or several when a long series has been thinned.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct SeriesPoint {
     /// Number of the second since the common start.
@@ -682,7 +683,7 @@ pub struct SeriesPoint {
 }
 
 /// The measured part in equal stretches of time, by which two runs are compared.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TimeBlocks {
     /// Run second with which the first block begins.
@@ -697,7 +698,7 @@ pub struct TimeBlocks {
 }
 
 /// Samples by block, one entry for each.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct BlockSeries {
     /// Finished requests.
@@ -709,7 +710,7 @@ pub struct BlockSeries {
 }
 
 /// Samples of one step, by block.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StepBlocks {
     /// Name of the scenario.
@@ -724,7 +725,7 @@ pub struct StepBlocks {
 }
 
 /// One histogram in the HdrHistogram V2 format.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct HistogramResult {
     /// Name of the scenario.
@@ -743,7 +744,7 @@ pub struct HistogramResult {
 }
 
 /// A notable moment of a run.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Event {
     /// Time in RFC 3339.

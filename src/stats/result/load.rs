@@ -1,5 +1,6 @@
 //! Load that a run was to offer, and how much of it was offered.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::stats::format;
@@ -9,7 +10,7 @@ const ENOUGH: f64 = 0.99;
 
 /// Load that was planned and how much of it was offered, over the measured part up to the end of
 /// the load.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LoadResult {
     /// Share of the planned load that was offered; of several kinds of load side by side, the
@@ -30,7 +31,7 @@ pub struct LoadResult {
 }
 
 /// Reason why a part of the planned load was not offered.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Shortfall {
     /// Kind of the reason.
     pub cause: Cause,
@@ -41,7 +42,7 @@ pub struct Shortfall {
 }
 
 /// Kind of reason why planned load was not offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Cause {
     /// Users may not start faster than the spawn rate, as planned.
     SpawnRate,
@@ -75,7 +76,7 @@ impl Cause {
 }
 
 /// Arrivals that were due.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ArrivalLoad {
     /// Arrivals that the profiles ask for.
     pub planned: u64,
@@ -86,7 +87,7 @@ pub struct ArrivalLoad {
 }
 
 /// Time of users, in microseconds over all users.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct UserLoad {
     /// Most users at once that the profiles ask for.
@@ -111,7 +112,7 @@ pub struct UserLoad {
 }
 
 /// A fixed number of iterations.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct IterationLoad {
     /// Iterations that the test asks for.
     pub planned: u64,

@@ -1,11 +1,12 @@
 //! Results of streams, and of requests held against limits.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::LatencySummary;
 
 /// Streams of a step.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct StreamResult {
     /// Messages sent by the client, over gRPC.
@@ -26,7 +27,7 @@ pub struct StreamResult {
 }
 
 /// Output of a language model, in answers that succeeded.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct LlmResult {
     /// Intended time to the first event with content, reasoning included.
@@ -57,7 +58,7 @@ pub struct LlmResult {
 }
 
 /// Origin of token counts.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TokensFrom {
     /// The target counted, by `usage` in each stream.
     #[default]
@@ -69,7 +70,7 @@ pub enum TokensFrom {
 }
 
 /// Output tokens per second.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenRate {
     /// Mean.
     pub mean: f64,
@@ -82,7 +83,7 @@ pub struct TokenRate {
 }
 
 /// Requests that succeeded within all limits of their step.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct GoodputResult {
     /// Number of good requests.
