@@ -69,27 +69,32 @@ pub struct Page {
 
 /// Writes the page with `examples`, which are sorted by name.
 pub fn page(examples: &[Example]) -> Page {
-    write::<LoadTestSpec>("spec", INTRODUCTION, examples)
+    write(&schema::<LoadTestSpec>(), "spec", INTRODUCTION, examples)
 }
 
 /// Writes the page of the fields of a StarlingPolicy.
 pub fn policy_page() -> String {
-    write::<StarlingPolicySpec>("spec", POLICY_INTRODUCTION, &[]).markdown
+    write(
+        &schema::<StarlingPolicySpec>(),
+        "spec",
+        POLICY_INTRODUCTION,
+        &[],
+    )
+    .markdown
 }
 
 /// Writes a page of the fields of a type that is read as JSON, below the path `root`.
 pub fn page_of<T: JsonSchema>(root: &str, introduction: &str) -> String {
-    write::<T>(root, introduction, &[]).markdown
+    let schema = schema_of::<T>("");
+    write(&schema, root, introduction, &[]).markdown
 }
 
 /// Returns the JSON Schema of a type that is read as JSON.
 pub fn schema_of<T: JsonSchema>(title: &str) -> Value {
-    let mut schema = SchemaSettings::draft2020_12()
-        .into_generator()
-        .into_root_schema_for::<T>()
-        .to_value();
+    let mut schema = schema::<T>();
     schema["title"] = title.into();
     plain_descriptions(&mut schema);
+    schema.sort_all_objects();
     schema
 }
 
@@ -111,24 +116,28 @@ fn plain_descriptions(schema: &mut Value) {
     }
 }
 
-fn write<T: JsonSchema>(root: &str, introduction: &str, examples: &[Example]) -> Page {
+/// Schema of a type with its descriptions as they stand in the code.
+fn schema<T: JsonSchema>() -> Value {
     let mut schema = SchemaSettings::draft2020_12()
         .into_generator()
         .into_root_schema_for::<T>()
         .to_value();
-    plain_descriptions(&mut schema);
     schema.sort_all_objects();
+    schema
+}
+
+fn write(schema: &Value, root: &str, introduction: &str, examples: &[Example]) -> Page {
     let mut reference = Reference {
-        root: &schema,
+        root: schema,
         sections: vec![],
         paths: BTreeMap::new(),
     };
-    reference.add_section(root.into(), &schema);
+    reference.add_section(root.into(), schema);
     let uses: Vec<(&Example, BTreeSet<String>)> = examples
         .iter()
         .map(|example| {
             let mut used = BTreeSet::new();
-            reference.note_uses(root, &schema, &example.spec, &mut used);
+            reference.note_uses(root, schema, &example.spec, &mut used);
             (example, used)
         })
         .collect();

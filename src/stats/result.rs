@@ -25,7 +25,7 @@ pub const SCHEMA_VERSION: &str = "1";
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RunResult {
-    /// Version of the form, [`SCHEMA_VERSION`].
+    /// Version of the form, which is `1`.
     pub schema_version: String,
     /// Id of the run.
     pub run: String,
@@ -52,6 +52,7 @@ pub struct RunResult {
     /// Outcome of the run.
     pub verdict: Verdict,
     /// Reason of the verdict in one CamelCase word, such as `NoThresholds`.
+    #[schemars(with = "String")]
     pub reason: Reason,
     /// Reason of the verdict in a sentence.
     pub message: String,
