@@ -1,10 +1,14 @@
-//! Load sent to servers that others wrote: gRPC's own for Python, MLServer and MLflow's scoring
-//! server. `tests/foreign/prepare.sh` installs them; where it cannot, these tests fail.
+//! Load sent to servers that others wrote: gRPC's own for Python and Go, MLServer, MLflow's scoring
+//! server and guidellm's mock of a language model. `tests/foreign/prepare.sh` installs them; where
+//! it cannot, these tests fail.
 
 #![allow(
     clippy::disallowed_methods,
     reason = "what waits for another process has no tasks to hold up"
 )]
+
+mod chat;
+mod grpc_go;
 
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
@@ -178,10 +182,18 @@ fn free_ports<const N: usize>() -> [u16; N] {
 
 /// The whole answer; nothing while nobody listens.
 fn get(port: u16, path: &str) -> String {
+    ask(&format!("127.0.0.1:{port}"), "GET", path, "")
+}
+
+/// The whole answer to a request with this JSON as it is; nothing while nobody listens.
+fn ask(address: &str, method: &str, path: &str, json: &str) -> String {
     let mut answer = String::new();
-    if let Ok(mut stream) = TcpStream::connect(("127.0.0.1", port)) {
-        let request =
-            format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n");
+    if let Ok(mut stream) = TcpStream::connect(address) {
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\
+             Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{json}",
+            json.len()
+        );
         // a server that is starting may break off; then there is no answer yet
         let _ = stream
             .write_all(request.as_bytes())
@@ -193,6 +205,15 @@ fn get(port: u16, path: &str) -> String {
 /// Runs a test against `url` and gives its result; it must pass.
 #[track_caller]
 fn run(yaml: &str, url: &str) -> Value {
+    let (code, result, said) = run_whatever_comes(yaml, url);
+    assert_eq!(code, Some(0), "{said}");
+    assert_eq!(result["totals"]["failures"], 0, "{said}");
+    result
+}
+
+/// Runs a test against `url`, and gives its exit code, its result and what was said.
+#[track_caller]
+fn run_whatever_comes(yaml: &str, url: &str) -> (Option<i32>, Value, String) {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, json) = (
         folder.path().join("test.yaml"),
@@ -212,11 +233,16 @@ fn run(yaml: &str, url: &str) -> Value {
         String::from_utf8_lossy(&output.stdout),
         String::from_utf8_lossy(&output.stderr)
     );
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    let result: Value =
-        serde_json::from_slice(&fs::read(json).expect("it is there")).expect("JSON");
-    assert_eq!(result["totals"]["failures"], 0, "{said}");
-    result
+    let result = fs::read(json).expect(&said);
+    let result = serde_json::from_slice(&result).expect("JSON");
+    (output.status.code(), result, said)
+}
+
+/// The results of a step.
+#[track_caller]
+fn step<'a>(result: &'a Value, name: &str) -> &'a Value {
+    let mut steps = result["steps"].as_array().expect("steps").iter();
+    steps.find(|step| step["step"] == name).expect(name)
 }
 
 /// Steps of one scenario, as YAML, carried out 40 times by four users.
@@ -278,7 +304,7 @@ fn mlserver_understands_typed_tensors_made_of_a_feeders_rows() {
 
 #[test]
 fn mlflow_understands_every_form_of_rows() {
-    let mut server = Script::start("scoring.py", &[]);
+    let mut server = Script::start("scoring.py", &["mean"]);
     let steps = r#"- name: split
   http:
     method: POST
@@ -303,6 +329,76 @@ fn mlflow_understands_every_form_of_rows() {
     let result = run(&test(ROWS, steps), &server.url);
     assert_eq!(result["totals"]["requests"], 120);
     assert_eq!(server.counts()["/invocations"], 120);
+}
+
+/// The first prediction of MLflow's server for a request with this text.
+fn prediction(url: &str, json: &str) -> f64 {
+    let address = url.trim_start_matches("http://");
+    let answer = ask(address, "POST", "/invocations", json);
+    let (_, body) = answer.split_once("\r\n\r\n").expect(&answer);
+    let body: Value = serde_json::from_str(body.trim()).expect(&answer);
+    body["predictions"][0].as_f64().expect(&answer)
+}
+
+#[test]
+fn a_model_without_a_signature_scores_json_text_as_it_is_written() {
+    let mut server = Script::start("scoring.py", &["places"]);
+    let texts = [
+        r#"{"dataframe_records": [{"c": 1, "a": 2.50, "b": 3}]}"#,
+        r#"{"dataframe_records": [{"b": 3e0, "c": 1, "a": 2.50}]}"#,
+        r#"{"inputs": {"c": [1], "a": [2.5], "b": [3]}}"#,
+        r#"{"instances": [{"c": 1, "b": 3, "a": 2.5}]}"#,
+    ];
+    let steps: String = (texts.iter().enumerate())
+        .map(|(number, text)| {
+            let predicted = prediction(&server.url, text);
+            format!(
+                "- name: text {number}\n  http:\n    method: POST\n    path: /invocations\n    \
+                 json: |\n      {text}\n  checks:\n  - {{jsonPath: '$.predictions[0]', \
+                 equals: {predicted}}}\n"
+            )
+        })
+        .collect();
+    assert_eq!(prediction(&server.url, texts[0]), 326.0);
+    assert_eq!(prediction(&server.url, texts[1]), 263.0);
+    let steps = steps
+        + r#"- name: expressions
+  http:
+    method: POST
+    path: /invocations
+    json: |
+      {"dataframe_records": [{"c": {{ rows.c }}, "a": {{ rows.a }}, "b": 3}]}
+  checks:
+  - {cel: "json.predictions[0] in [326.0, 317.0]"}
+- name: rows of a feeder
+  http:
+    method: POST
+    path: /invocations
+    json: |
+      {"dataframe_records": {{ rows.take(1) }}}
+  checks:
+  - {cel: "json.predictions[0] in [326.0, 417.0]"}
+- name: mapping
+  http:
+    method: POST
+    path: /invocations
+    json: {dataframe_records: [{c: 1, a: 2.5, b: 3}]}
+  checks:
+  - {jsonPath: "$.predictions[0]", equals: 132.5}"#;
+    let feeders =
+        "feeders:\n- name: rows\n  jsonLines: {configMapKeyRef: {name: rows, key: lines}}";
+    let lines = r#"{"c": 1, "a": 2.5, "b": 3}
+{"c": 2, "a": 1.5, "b": 4}"#;
+    let config_map = serde_json::json!({
+        "apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "rows"},
+        "data": {"lines": lines},
+    });
+    let yaml = format!("{}---\n{config_map}\n", test(feeders, &steps));
+    let result = run(&yaml, &server.url);
+    assert_eq!(result["totals"]["requests"], 7 * 40);
+    let warnings = result["warnings"].to_string();
+    assert!(warnings.contains("columns by position"), "{warnings}");
+    assert_eq!(server.counts()["/invocations"], 7 * 40 + 6);
 }
 
 #[test]
