@@ -229,7 +229,8 @@ impl Part<'_> {
         let text = match self {
             Part::Json(Value::Array(items)) => return format!("a list of {}", items.len()),
             Part::Json(Value::Object(fields)) => {
-                return format!("an object of {} fields", fields.len());
+                let plural = if fields.len() == 1 { "" } else { "s" };
+                return format!("an object of {} field{plural}", fields.len());
             }
             Part::Json(Value::String(text)) => Cow::Borrowed(text.as_str()),
             Part::Json(value) => return value.to_string(),

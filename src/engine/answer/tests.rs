@@ -150,7 +150,7 @@ fn wrong() -> Vec<(&'static str, Condition, &'static str)> {
         (
             "$.o",
             Condition::Equals(template(json!({"x": [1], "y": 2}))),
-            "found an object of 1 fields",
+            "found an object of 1 field",
         ),
         (
             "$.n",

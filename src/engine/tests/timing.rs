@@ -190,3 +190,47 @@ async fn lookup_and_handshake_have_phases_of_their_own_and_only_of_the_request_t
     let whole = first.latency.max();
     assert!(parts <= whole + whole / 200, "{parts} us of {whole}");
 }
+
+/// Rules that take a while are no part of what follows: neither is its latency longer for them, nor
+/// its service time.
+#[tokio::test]
+async fn the_time_that_rules_take_is_no_latency_of_the_next_request() {
+    let url = scripted(|mut peer: Peer| async move {
+        let list = format!("[{}1]", "1,".repeat(40_000));
+        while let Some(head) = peer.head().await {
+            let body = match head.starts_with("GET /list") {
+                true => list.as_str(),
+                false => "{}",
+            };
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}",
+                body.len()
+            );
+            peer.send(answer.as_bytes()).await;
+        }
+    })
+    .await;
+    let spec = serde_json::json!({
+        "target": {"url": url},
+        "steps": [
+            {"http": {"path": "/list"}, "checks": [{"cel": "json.all(n, n > 0)"}]},
+            {"http": {"path": "/small"}},
+        ],
+        "load": {"iterations": {"count": 3, "users": 1}},
+    });
+    let checked = crate::crd::check(&serde_json::from_value(spec).unwrap()).unwrap();
+    let snapshot = run(checked.plan, 1).await;
+    assert_eq!(
+        (snapshot.requests(), snapshot.failures()),
+        (6, 0),
+        "{:?}",
+        snapshot.errors
+    );
+    let answered: u128 = snapshot.steps.values().map(|step| step.latency.sum()).sum();
+    let whole = snapshot.tasks[&0].duration.sum();
+    // a list of so many items takes a millisecond on any machine
+    assert!(
+        whole >= answered + 3_000,
+        "{whole} us, {answered} us of requests"
+    );
+}

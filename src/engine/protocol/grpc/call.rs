@@ -193,12 +193,13 @@ impl GrpcCall {
         }
     }
 
-    /// Prepares a whole answer for rules to read: decodes its last message to JSON if `wanted`.
+    /// Prepares a whole answer for rules to read: decodes its last message to JSON if `wanted`, also
+    /// where the call ended with a status other than OK.
     pub(super) fn look_into(&self, channel: &mut Channel, wanted: bool) -> Result<(), Fault> {
         let Some(reply) = channel
             .reply
             .as_mut()
-            .filter(|reply| reply.is_ok() && reply.count() > 0)
+            .filter(|reply| reply.count() > 0 && (reply.is_ok() || !self.judges_health))
         else {
             return Ok(());
         };

@@ -102,10 +102,17 @@ impl Exchange for GrpcExchange<'_> {
     ) -> Result<(), Failure> {
         if let Some(why) = deadline_exceeded(&outcome, channel.reply.as_deref(), is_due) {
             channel.reply.get_or_insert_default().exceed_deadline(&why);
+            // what came until then is read as far as it can be
+            let _ = self.call.look_into(channel, self.wants_body);
             return Ok(());
         }
         outcome?;
-        Ok(self.call.look_into(channel, self.wants_body)?)
+        let is_ok = channel.reply.as_ref().is_some_and(|reply| reply.is_ok());
+        match self.call.look_into(channel, self.wants_body) {
+            // the status says more than a message that cannot be read
+            Err(_) if !is_ok => Ok(()),
+            outcome => Ok(outcome?),
+        }
     }
 
     fn route(&self) -> usize {

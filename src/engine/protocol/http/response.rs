@@ -25,6 +25,9 @@ pub(crate) enum Malformed {
     /// Bytes of TLS in the place of an answer.
     #[error("the target speaks TLS there; the URL may have to begin with https://")]
     Tls,
+    /// Settings of HTTP/2 in the place of an answer.
+    #[error("the target speaks only HTTP/2 there: set http.version to Http2")]
+    Http2,
     /// Head, or trailers, longer than this number of bytes.
     #[error("the head of the answer is longer than {0} bytes, the limit of http.maxHeaderBytes")]
     HeadTooLong(u32),
@@ -176,6 +179,10 @@ impl Response {
             // a record of TLS: an alert, since what came was no handshake
             if bytes.starts_with(&[0x15, 0x03]) {
                 return Err(Malformed::Tls);
+            }
+            // a frame of settings of stream 0, with which a connection of HTTP/2 begins
+            if matches!(bytes, [_, _, _, 4, 0, 0, 0, 0, 0, ..]) {
+                return Err(Malformed::Http2);
             }
             let parsed = Head::parse(bytes, self.to_head, self.limits)?;
             let Some(head) = parsed else {

@@ -84,9 +84,11 @@ fn an_answer_may_have_many_header_fields() {
 }
 
 #[test]
-fn a_target_that_speaks_tls_is_recognised() {
+fn a_target_that_speaks_another_protocol_is_recognised() {
     let alert = "\u{15}\u{3}\u{3}\0\u{2}\u{2}\u{16}";
     assert_eq!(whole(alert).err(), Some(Malformed::Tls));
+    let settings = "\0\0\u{6}\u{4}\0\0\0\0\0\0\u{3}\0\0\0d";
+    assert_eq!(whole(settings).err(), Some(Malformed::Http2));
 }
 
 #[test]
