@@ -92,6 +92,7 @@ impl Fleet {
             incarnation: coordinator.incarnation().to_owned(),
             action: GrantAction::Start,
             deadline_micros: 0,
+            workers: None,
         };
         coordinator.grant(&grant, zero).unwrap();
         Self {

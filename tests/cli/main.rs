@@ -443,7 +443,7 @@ fn what_is_wrong_with_a_feeders_data_is_said_with_its_line_before_anything_is_se
         ),
         (
             csv.replace("rows.csv", "../rows.csv"),
-            "spec.feeders[0].csv.file",
+            "spec.feeders[0].csv: cannot read \"../rows.csv\"",
         ),
         (
             "{name: texts, inline: [{txet: a}]}".to_owned(),

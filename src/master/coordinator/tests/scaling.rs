@@ -86,12 +86,11 @@ fn scale(stage: &mut Stage, now: u32, most: u32) -> Result<(), Refusal> {
 
 fn parts(player: &mut Player) -> Option<Vec<fleet::Part>> {
     let heard = player.heard().into_iter();
-    heard
-        .filter_map(|message| match message {
-            Message::Parts(parts) => Some(parts.parts),
-            _ => None,
-        })
-        .last()
+    let mut parts = heard.filter_map(|message| match message {
+        Message::Parts(parts) => Some(parts.parts),
+        _ => None,
+    });
+    parts.next_back()
 }
 
 fn events(stage: &Stage) -> Vec<String> {
