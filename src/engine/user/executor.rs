@@ -122,9 +122,16 @@ impl Executor<'_> {
         };
         let (answer, class) = sent.record(in_time, now, channels, frame);
         *answered = Some(answer);
-        // time that rules took is no latency of the request that follows
-        let judged = step.needs.head || step.needs.body;
-        (if judged { Instant::now() } else { now }, class)
+        (after_rules(step.needs, now), class)
+    }
+}
+
+/// Returns when the user goes on after an answer that ended `ended`: the time that rules took is no
+/// latency of the request that follows.
+fn after_rules(needs: Needs, ended: Instant) -> Instant {
+    match needs.head || needs.body {
+        true => Instant::now(),
+        false => ended,
     }
 }
 
