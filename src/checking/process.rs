@@ -1,8 +1,8 @@
 //! The start of a check, and what its end says about the spec.
 
-use std::io::{self, BufRead, BufReader, PipeReader, Read, Write};
+use std::io::{self, BufRead, BufReader, PipeReader, Read, Seek, SeekFrom, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
@@ -128,7 +128,8 @@ fn limit(command: &mut Command) {
             _ => Err(io::Error::last_os_error()),
         }
     };
-    let space = ADDRESS_SPACE + unusual_code();
+    let code = code_of(Path::new(command.get_program())).unwrap_or(0);
+    let space = ADDRESS_SPACE + code.saturating_sub(USUAL_CODE);
     let limits = move || {
         // the first signal of the two says that it was the CPU
         set(libc::RLIMIT_CPU, CPU_SECONDS, CPU_SECONDS + 1)?;
@@ -145,15 +146,35 @@ fn limit(command: &mut Command) {
 /// Code that an optimised program has at most, in bytes, and which the limit of memory includes.
 const USUAL_CODE: u64 = 32 << 20;
 
-/// Returns how many bytes of code this program has beyond that: one that is not optimised has three
-/// times as much, which is no memory of the check.
-fn unusual_code() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let code = status
-        .lines()
-        .find_map(|line| line.strip_prefix("VmExe:"))
-        .and_then(|size| size.trim().strip_suffix("kB")?.trim().parse::<u64>().ok());
-    (code.unwrap_or(0) * 1024).saturating_sub(USUAL_CODE)
+/// Returns how many bytes of code a program has, as its ELF file says: one that is not optimised has
+/// three times as much, which is no memory of the check. `None` for a file of another form.
+fn code_of(program: &Path) -> Option<u64> {
+    let mut file = std::fs::File::open(program).ok()?;
+    let mut head = [0; 64];
+    file.read_exact(&mut head).ok()?;
+    // a file of 64 bits whose numbers begin with their lowest byte
+    if !head.starts_with(&[0x7f, b'E', b'L', b'F', 2, 1]) {
+        return None;
+    }
+    let number = |bytes: &[u8]| {
+        bytes
+            .iter()
+            .rev()
+            .fold(0, |n, byte| n << 8 | u64::from(*byte))
+    };
+    let (size, count) = (
+        number(&head[54..56]) as usize,
+        number(&head[56..58]) as usize,
+    );
+    let mut table = vec![0; size * count];
+    file.seek(SeekFrom::Start(number(&head[32..40]))).ok()?;
+    file.read_exact(&mut table).ok()?;
+    let (loaded, executable) = (1, 1);
+    let code = table
+        .chunks_exact(size.max(56))
+        .filter(|part| number(&part[..4]) == loaded && number(&part[4..8]) & executable != 0)
+        .map(|part| number(&part[40..48]));
+    Some(code.sum())
 }
 
 /// Hands the request over and listens until the process ends. The input is closed after that: its
