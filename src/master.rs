@@ -229,7 +229,7 @@ impl Shared {
 pub struct Listeners {
     /// Workers (gRPC) and operator (REST), over TLS.
     pub control: TcpListener,
-    /// People with the read token, over HTTP.
+    /// People with the read token or the control token, over HTTP.
     pub ui: TcpListener,
     /// `/metrics`, `/livez` and `/readyz`, over HTTP.
     pub admin: TcpListener,
@@ -315,7 +315,18 @@ impl Mounted {
             worker,
             operator: Token::new(&secret(channel::OPERATOR_TOKEN)?),
             read: Token::new(&secret(channel::READ_TOKEN)?),
+            control: self.control_token()?,
         })
+    }
+
+    /// Reads the token of people who may control the run; `None` in a run that an older release
+    /// began.
+    fn control_token(&self) -> Result<Option<Token>, MasterError> {
+        let path = self.channel.join(channel::CONTROL_TOKEN);
+        match path.exists() {
+            true => Ok(Some(Token::new(&self.read(&path)?))),
+            false => Ok(None),
+        }
     }
 }
 
@@ -350,7 +361,7 @@ pub async fn serve(
     let worker = tokens.worker.clone();
     let control = serve_control(master.clone(), identity, worker, api, control, stop.clone());
     let ui = Door::new(ui, STRANGERS).serve(
-        api::read(master.clone(), tokens.read.clone()),
+        api::people(master.clone(), tokens.read.clone(), tokens.control.clone()),
         tls.clone(),
         stop.clone(),
     );
@@ -377,6 +388,8 @@ struct Tokens {
     worker: WorkerTokens,
     operator: Token,
     read: Token,
+    /// Token of people who may control the run; nobody may without it.
+    control: Option<Token>,
 }
 
 /// Serves workers and what is in `api` on the port behind `door`, over TLS.

@@ -17,6 +17,7 @@ pub mod feeder;
 pub mod host_address;
 pub mod json_path;
 mod load;
+pub mod manual;
 pub mod names;
 mod once;
 pub mod pace;
@@ -52,6 +53,7 @@ pub use extract::{Extract, ExtractFrom, Record, RecordFrom, Trend, Unit, trends}
 pub use feeder::Feeder;
 pub use json_path::JsonPath;
 pub use load::{Arrival, Iterations, Load, Population, SPAWN_RATE, UserTime};
+pub use manual::{LoadChange, LoadChanges, ManualControl};
 pub use names::{Columns, Declared, Names, Slot};
 pub use once::{MAX_SETUP_VALUES, Once, SetupValues, secret_texts};
 pub use pace::ThinkTime;
@@ -162,6 +164,9 @@ pub struct Plan {
     /// began; empty without any.
     #[serde(default, skip_serializing_if = "AddressRules::is_empty")]
     pub address_rules: AddressRules,
+    /// Bounds of changes of load by hand.
+    #[serde(default, skip_serializing_if = "manual::Control::is_default")]
+    pub control: manual::Control,
     /// Seed of everything random; `None` until the run has an id to derive it from.
     pub seed: Option<u64>,
 }

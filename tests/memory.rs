@@ -243,6 +243,7 @@ fn growth(address: SocketAddr, seen: &Seen, changes: Value, step: Value) -> i64 
             seed: 7,
             done: 0,
             found: Default::default(),
+            changes: vec![],
         };
         let mut running = prepared.start(assignment, Instant::now());
         // what comes of them is for others to keep

@@ -153,6 +153,7 @@ mod tests {
             deadline_micros: 0,
             granted_micros: None,
             one_off: None,
+            load: Vec::new(),
             p95_micros: 14_230,
         }
     }

@@ -236,6 +236,10 @@ fn assemble(
         max_failures,
         request_log,
         address_rules: AddressRules::default(),
+        control: crate::plan::manual::Control {
+            allowed: spec.run.manual_control,
+            ..Default::default()
+        },
         seed: spec.load.seed.map(|seed| seed as u64),
     })
 }

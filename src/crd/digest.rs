@@ -7,7 +7,7 @@ use super::schema;
 use super::spec::LoadTestSpec;
 
 /// Fields that matter for where or how long, not for the load: changing them starts no run.
-const NOT_IN_DIGEST: [&[&str]; 11] = [
+const NOT_IN_DIGEST: [&[&str]; 12] = [
     &["workers", "replicas"],
     &["workers", "perWorker"],
     &["workers", "resources"],
@@ -16,6 +16,7 @@ const NOT_IN_DIGEST: [&[&str]; 11] = [
     &["master"],
     &["cost"],
     &["run", "suspend"],
+    &["run", "manualControl"],
     &["run", "ttlAfterFinished"],
     &["run", "historyLimit"],
     &["run", "stopTimeout"],

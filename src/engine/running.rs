@@ -15,7 +15,7 @@ use crate::engine::prepare::feeder::{Dealer, Supply};
 use crate::engine::prepare::program::SetupSlots;
 use crate::engine::record::recorder::ShardDelta;
 use crate::engine::user::context::ContextStart;
-use crate::plan::{Levels, SetupValues, Share};
+use crate::plan::{Levels, LoadChanges, SetupValues, Share};
 use crate::stats::Snapshot;
 
 /// Most seconds that a shard may be ahead of the reader before they are merged.
@@ -41,6 +41,8 @@ pub struct Assignment {
     pub done: u64,
     /// Values that setup found.
     pub found: SetupValues,
+    /// Changes of load by hand so far.
+    pub changes: LoadChanges,
 }
 
 /// Part of any worker's share: some of the threads that carry it out.
@@ -124,6 +126,7 @@ pub struct Running {
     seed: u64,
     start: Instant,
     levels: watch::Sender<Levels>,
+    changes: watch::Sender<LoadChanges>,
     sender: mpsc::Sender<ShardDelta>,
     queue: mpsc::Receiver<ShardDelta>,
     parts: BTreeMap<u32, HeldPart>,
@@ -268,6 +271,7 @@ impl Running {
             seed: assignment.seed,
             start,
             levels: watch::Sender::new(Levels::default()),
+            changes: watch::Sender::new(assignment.changes.clone()),
             sender,
             queue,
             parts: BTreeMap::new(),
@@ -341,6 +345,7 @@ impl Running {
                 until: until.subscribe(),
                 orders: orders.subscribe(),
                 levels: self.levels.subscribe(),
+                changes: self.changes.subscribe(),
             });
         }
     }
@@ -483,6 +488,12 @@ impl Running {
         self.order(Order::Cut);
     }
 
+    /// Sets the changes of load by hand; each call gives all of them, in the order in which they were
+    /// made.
+    pub fn change_load(&self, changes: LoadChanges) {
+        self.changes.send_replace(changes);
+    }
+
     /// Sets the levels of a search; each call gives all of them.
     pub fn follow(&self, levels: Levels) {
         self.levels.send_replace(levels);
@@ -600,6 +611,7 @@ mod tests {
             seed: 1,
             done: 0,
             found: SetupValues::default(),
+            changes: vec![],
         };
         let prepared = Arc::new(prepared.unwrap());
         let mut running = Running::new(prepared, &assignment, Instant::now());

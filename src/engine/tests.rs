@@ -91,6 +91,7 @@ fn plan(url: &str, load: Load) -> Plan {
         max_failures: 1.0,
         request_log: None,
         address_rules: Default::default(),
+        control: Default::default(),
         seed: None,
     }
 }
@@ -185,6 +186,7 @@ fn whole(shards: u32) -> Assignment {
         seed: 7,
         done: 0,
         found: Default::default(),
+        changes: vec![],
     }
 }
 

@@ -43,7 +43,7 @@ pub struct FromMaster {
     pub heard_micros: u64,
     #[prost(
         oneof = "from_master::Message",
-        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 20, 21"
+        tags = "1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 20, 21"
     )]
     pub message: ::core::option::Option<from_master::Message>,
 }
@@ -76,6 +76,8 @@ pub mod from_master {
         Parts(super::Parts),
         #[prost(message, tag = "11")]
         Losses(super::Losses),
+        #[prost(message, tag = "12")]
+        LoadChanges(super::LoadChanges),
         /// answers RowsWanted, when rows can be leased
         #[prost(message, tag = "20")]
         RowsLeased(super::RowsLeased),
@@ -120,6 +122,9 @@ pub struct Hello {
     /// knows Division
     #[prost(bool, tag = "13")]
     pub divides_anew: bool,
+    /// knows LoadChanges
+    #[prost(bool, tag = "14")]
+    pub changes_load: bool,
 }
 #[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Welcome {
@@ -277,7 +282,7 @@ pub struct Problem {
     #[prost(string, tag = "4")]
     pub message: ::prost::alloc::string::String,
 }
-#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+#[derive(Clone, PartialEq, ::prost::Message)]
 pub struct Start {
     #[prost(uint32, tag = "1")]
     pub epoch: u32,
@@ -307,6 +312,8 @@ pub struct Start {
     /// of the load, of which `workers` are the shares
     #[prost(message, optional, tag = "10")]
     pub division: ::core::option::Option<Division>,
+    #[prost(message, optional, tag = "11")]
+    pub load_changes: ::core::option::Option<LoadChanges>,
 }
 /// Parts of shares that this worker carries: the whole list, which replaces the one before. A part that is not in it ends at once.
 #[derive(Clone, PartialEq, ::prost::Message)]
@@ -433,6 +440,25 @@ pub struct Level {
     #[prost(double, tag = "2")]
     pub rate: f64,
 }
+/// Every change of load by hand so far: a later list replaces the whole. Workers keep it for a master that has lost its memory.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct LoadChanges {
+    /// in the order in which they were made
+    #[prost(message, repeated, tag = "1")]
+    pub changes: ::prost::alloc::vec::Vec<LoadChange>,
+}
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct LoadChange {
+    /// since the run's zero
+    #[prost(uint64, tag = "1")]
+    pub at_micros: u64,
+    /// place in the plan
+    #[prost(uint32, tag = "2")]
+    pub population: u32,
+    /// users, or iterations per second, over the fleet; none: back to the profile
+    #[prost(double, optional, tag = "3")]
+    pub level: ::core::option::Option<f64>,
+}
 #[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
 pub struct Stop {
     /// cut running iterations instead of letting them end
@@ -499,6 +525,9 @@ pub struct Cumulative {
     /// the newest that it has
     #[prost(message, optional, tag = "14")]
     pub losses: ::core::option::Option<Losses>,
+    /// the newest that it has
+    #[prost(message, optional, tag = "15")]
+    pub load_changes: ::core::option::Option<LoadChanges>,
     #[prost(message, repeated, tag = "20")]
     pub feeders: ::prost::alloc::vec::Vec<FeederUsage>,
 }

@@ -1,6 +1,7 @@
 //! HTTP of a master: the operator's calls and the read API for people.
 
 use std::convert::Infallible;
+use std::sync::Arc;
 use std::time::Instant;
 
 use axum::Json;
@@ -14,14 +15,16 @@ use subtle::ConstantTimeEq;
 
 use super::Shared;
 use crate::runtime::door;
-use crate::wire::control::{self, Acknowledge, Grant, Progress, Scale, Stop};
+use crate::wire::control::{
+    self, Acknowledge, ChangeLoad, Grant, Progress, Scale, Stop, StopByHand,
+};
 
 /// Most bytes of a call's body: a stop with its message takes some 2 KiB.
 const MAX_CALL: usize = 16 * 1024;
 
 /// A bearer token, which lets its holder in.
 #[derive(Clone)]
-pub struct Token(std::sync::Arc<str>);
+pub struct Token(Arc<str>);
 
 impl Token {
     /// Reads a token from the text of its file; white space around it is no part of it.
@@ -47,8 +50,10 @@ impl Token {
 pub enum Holder {
     /// The operator, which alone may change anything.
     Operator,
-    /// People, who may read progress and result.
+    /// People, who may read progress and result; those who may control the run may, too.
     Reader,
+    /// People who may change the load and stop the run.
+    Controller,
 }
 
 impl Holder {
@@ -56,6 +61,7 @@ impl Holder {
         match self {
             Holder::Operator => "the operator's token is needed",
             Holder::Reader => "the read token is needed",
+            Holder::Controller => "the control token is needed",
         }
     }
 }
@@ -63,7 +69,8 @@ impl Holder {
 /// Routes for the operator. Each names the kind of token that it asks for: a worker's is none of
 /// them.
 pub fn control(master: Shared, token: Token) -> Router {
-    let only = |route: MethodRouter<Shared>| for_holder(route, Holder::Operator, &token);
+    let tokens: Arc<[Token]> = Arc::new([token]);
+    let only = |route: MethodRouter<Shared>| for_holder(route, Holder::Operator, &tokens);
     Router::new()
         .route(control::PROGRESS, only(get(progress)))
         .route(control::RESULT, only(get(result)))
@@ -74,34 +81,42 @@ pub fn control(master: Shared, token: Token) -> Router {
         .with_state(master)
 }
 
-/// Routes for people, who may read progress and result.
-pub fn read(master: Shared, token: Token) -> Router {
-    let only = |route: MethodRouter<Shared>| for_holder(route, Holder::Reader, &token);
+/// Routes for people: with either token they may read progress and result, with that for control
+/// change the load and stop the run. Nobody may without such a token.
+pub fn people(master: Shared, read: Token, control: Option<Token>) -> Router {
+    let controllers: Arc<[Token]> = control.iter().cloned().collect();
+    let readers: Arc<[Token]> = std::iter::once(read).chain(control).collect();
+    let reading = |route: MethodRouter<Shared>| for_holder(route, Holder::Reader, &readers);
+    let controlling =
+        |route: MethodRouter<Shared>| for_holder(route, Holder::Controller, &controllers);
     Router::new()
-        .route(control::PROGRESS, only(get(progress)))
-        .route(control::RESULT, only(get(result)))
+        .route(control::PROGRESS, reading(get(progress)))
+        .route(control::RESULT, reading(get(result)))
+        .route(control::LOAD, controlling(post(change_load)))
+        .route(control::STOP, controlling(post(stop_by_hand)))
         .with_state(master)
 }
 
-/// Opens a route to whoever shows the one token of `holder`; looked at before the request's body.
-fn for_holder(route: MethodRouter<Shared>, holder: Holder, token: &Token) -> MethodRouter<Shared> {
-    let asked = (holder, token.clone());
+/// Opens a route to whoever shows a token of `holder`; looked at before the request's body.
+fn for_holder(
+    route: MethodRouter<Shared>,
+    holder: Holder,
+    tokens: &Arc<[Token]>,
+) -> MethodRouter<Shared> {
+    let asked = (holder, tokens.clone());
     route
         .layer::<_, Infallible>(DefaultBodyLimit::max(MAX_CALL))
         .layer(middleware::from_fn_with_state(asked, check_token))
 }
 
 async fn check_token(
-    State((holder, token)): State<(Holder, Token)>,
+    State((holder, tokens)): State<(Holder, Arc<[Token]>)>,
     request: Request,
     next: Next,
 ) -> Response {
-    if token.admits(
-        request
-            .headers()
-            .get(header::AUTHORIZATION)
-            .map(|value| value.as_bytes()),
-    ) {
+    let presented = request.headers().get(header::AUTHORIZATION);
+    let presented = presented.map(|value| value.as_bytes());
+    if tokens.iter().any(|token| token.admits(presented)) {
         if let Some(visitor) = door::visitor_of(request.extensions()) {
             visitor.admit();
         }
@@ -137,6 +152,21 @@ async fn stop(State(master): State<Shared>, Json(asked): Json<Stop>) -> Response
     }
     master.with(|coordinator| coordinator.stop(asked, Instant::now()));
     progress(State(master)).await.into_response()
+}
+
+async fn stop_by_hand(State(master): State<Shared>, Json(asked): Json<StopByHand>) -> Response {
+    if let Err(refused) = same_run(&master, &asked.run) {
+        return refused.into_response();
+    }
+    master.with(|coordinator| coordinator.stop_by_hand(&asked, Instant::now()));
+    progress(State(master)).await.into_response()
+}
+
+async fn change_load(State(master): State<Shared>, Json(asked): Json<ChangeLoad>) -> Response {
+    match master.with(|coordinator| coordinator.change_load(&asked, Instant::now())) {
+        Ok(()) => progress(State(master)).await.into_response(),
+        Err(refusal) => (StatusCode::CONFLICT, refusal.to_string()).into_response(),
+    }
 }
 
 async fn scale(State(master): State<Shared>, Json(asked): Json<Scale>) -> Response {

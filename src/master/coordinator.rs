@@ -2,11 +2,12 @@
 //! does no I/O but to its memory, and never waits.
 //!
 //! Read on in `workers` (messages of workers), `operator` (calls of the operator), `load` (the load
-//! from start to end), `stopping`, `one_offs` and `feeding`.
+//! from start to end), `manual` (changes by hand), `stopping`, `one_offs` and `feeding`.
 
 mod feeding;
 mod load;
 mod losses;
+mod manual;
 mod one_offs;
 mod operator;
 mod recovery;
@@ -20,6 +21,8 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use feeding::Feeding;
+pub use manual::ChangeRefusal;
+use manual::Manual;
 use one_offs::OneOffs;
 pub use operator::Refusal;
 use recovery::Checkpoints;
@@ -119,6 +122,7 @@ pub struct Coordinator {
     /// Parts of the load, each with the process that carries it.
     shares: Shares,
     scaling: Scaling,
+    manual: Manual,
     /// Time until which workers that were not heard yet may come to a master that has lost its
     /// memory.
     recovering_until: Option<Instant>,
@@ -187,6 +191,7 @@ impl Coordinator {
             roster: Roster::new(file.workers),
             shares: Shares::new(&file.plan, file.workers),
             scaling: Scaling::default(),
+            manual: Manual::new(&file.plan),
             recovering_until: facts.granted.then(|| now + lease_of(&file)),
             checkpoints: Checkpoints::default(),
             is_restored: false,
@@ -229,6 +234,7 @@ impl Coordinator {
         if let Some(workers) = coordinator.facts.workers {
             coordinator.fit(workers);
         }
+        coordinator.apply_changes();
         if let Some(checkpoint) = checkpoint {
             coordinator.restore(checkpoint, now);
         }
@@ -329,6 +335,7 @@ impl Coordinator {
                 .granted_for(now)
                 .map(|passed| passed.as_micros() as u64),
             one_off: self.one_offs.doing().map(str::to_owned),
+            load: self.load_progress(now),
         }
     }
 
@@ -394,6 +401,8 @@ impl Coordinator {
             events: &self.events,
             feeders: self.feeder_results(),
             warnings: self.one_offs.warnings(),
+            manual_changes: self.manual_changes(),
+            lowered: self.lowered(),
             blocks: &self.blocks,
             losses: self.told_losses(),
             reissued: self.reissued,

@@ -12,6 +12,8 @@ use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoint;
 use super::judge::Breach;
+use crate::plan::LoadChange;
+use crate::stats::result::ManualChange;
 use crate::wire::control::FleetSize;
 
 const FILE: &str = "master.json";
@@ -36,6 +38,28 @@ pub struct Facts {
     pub workers: Option<FleetSize>,
     /// Time of the start grant; `None` without one, and where the system has no such clock.
     pub granted_at: Option<Uptime>,
+    /// Changes of load by hand, in the order in which they were made.
+    pub changes: Vec<Made>,
+}
+
+/// Change of load that was made by hand.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Made {
+    /// Position of the population in the plan.
+    pub population: u16,
+    /// The change, as the result tells it.
+    pub told: ManualChange,
+}
+
+impl Made {
+    /// The change as it is applied to the profile.
+    pub fn change(&self) -> LoadChange {
+        LoadChange {
+            at: Duration::from_micros(self.told.after_micros),
+            population: self.population,
+            level: self.told.level,
+        }
+    }
 }
 
 /// Time by the clock that a machine has since it was started, which nobody sets.

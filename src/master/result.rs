@@ -10,7 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 pub use ending::{Ending, Obstacle};
-use ending::{judge_capacity, judgement, with_losses};
+use ending::{judge_capacity, judgement, with_changes, with_losses};
 pub use names::step_names;
 use names::{flow_names, task_names, trend_names};
 use offered::Circumstances;
@@ -28,7 +28,8 @@ use super::verdict;
 use crate::plan::Plan;
 use crate::stats::Snapshot;
 use crate::stats::result::{
-    Event, FeederResult, Incomplete, RunResult, SCHEMA_VERSION, ThresholdResult, Totals, Workers,
+    Event, FeederResult, Incomplete, ManualChange, RunResult, SCHEMA_VERSION, ThresholdResult,
+    Totals, Workers,
 };
 use crate::stats::summary::{
     Scale, error_results, histogram_results, record_results, step_results, task_results,
@@ -69,6 +70,10 @@ pub struct Parts<'a> {
     pub feeders: Vec<FeederResult>,
     /// Warnings that do not come from the load.
     pub warnings: &'a [String],
+    /// Changes of load by hand.
+    pub manual_changes: Vec<ManualChange>,
+    /// Part of the planned load that is left, where they took too much of it.
+    pub lowered: Option<f64>,
     /// The measured part in blocks of time.
     pub blocks: &'a Blocks,
     /// Spans of which lost workers have not reported what they did.
@@ -109,6 +114,8 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         events,
         feeders,
         warnings: beside,
+        manual_changes,
+        lowered,
         blocks,
         losses,
         reissued,
@@ -145,6 +152,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         None => judged,
     };
     let judgement = judgement(plan, judged, &generator, load.as_ref(), ending);
+    let judgement = with_changes(judgement, manual_changes.len(), lowered);
     let message = with_losses(judgement.message, roster);
     RunResult {
         schema_version: SCHEMA_VERSION.to_owned(),
@@ -184,6 +192,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
             blocks.result(&names)
         },
         feeders,
+        manual_changes,
         events: events.to_vec(),
         warnings: [
             warnings(file, roster, timeline, blocks, &generator, load.as_ref()),

@@ -38,6 +38,8 @@ pub struct Session {
     takes_parts: bool,
     /// Knows that the load may be divided anew.
     divides_anew: bool,
+    /// Knows that the load may be changed by hand.
+    changes_load: bool,
     outbound: mpsc::Sender<FromMaster>,
 }
 
@@ -56,6 +58,7 @@ impl Session {
             heard: 0,
             takes_parts: false,
             divides_anew: false,
+            changes_load: false,
             outbound,
         }
     }
@@ -74,6 +77,19 @@ impl Session {
             divides_anew,
             ..self
         }
+    }
+
+    /// Notes that the worker knows that the load may be changed by hand.
+    pub fn changing_load(self, changes_load: bool) -> Self {
+        Self {
+            changes_load,
+            ..self
+        }
+    }
+
+    /// Tells whether the worker knows that the load may be changed by hand.
+    pub fn changes_load(&self) -> bool {
+        self.changes_load
     }
 
     /// Tells whether the worker knows how to carry parts of other shares.

@@ -313,7 +313,7 @@ impl Blueprint<'_> {
     }
 
     /// Files of the channel Secret, but for the tokens of single workers.
-    fn channel_files(&self) -> [(String, String); 6] {
+    fn channel_files(&self) -> [(String, String); 7] {
         let Channel {
             ca,
             master_cert,
@@ -322,6 +322,7 @@ impl Blueprint<'_> {
             shared_worker_token,
             operator_token,
             read_token,
+            control_token,
         } = &self.channel;
         let workers = match self.seals {
             Some(_) => (keys::WORKERS_KEY, worker_key.text()),
@@ -334,6 +335,7 @@ impl Blueprint<'_> {
             workers,
             (keys::OPERATOR_TOKEN, operator_token.clone()),
             (keys::READ_TOKEN, read_token.clone()),
+            (keys::CONTROL_TOKEN, control_token.clone()),
         ];
         files.map(|(name, content)| (name.to_owned(), content))
     }

@@ -79,6 +79,8 @@ pub struct Channel {
     pub operator_token: String,
     /// Token that lets a user read the progress of the run.
     pub read_token: String,
+    /// Token that lets a user change the load of the run, and stop it.
+    pub control_token: String,
 }
 
 impl std::fmt::Debug for Channel {
@@ -123,6 +125,7 @@ impl Channel {
             shared_worker_token: derived.token("worker token"),
             operator_token: derived.token("operator token"),
             read_token: derived.token("read token"),
+            control_token: derived.token("control token"),
         })
     }
 }
@@ -234,8 +237,9 @@ mod tests {
             &channel.shared_worker_token,
             &channel.operator_token,
             &channel.read_token,
+            &channel.control_token,
         ]);
-        assert_eq!(tokens.len(), 3);
+        assert_eq!(tokens.len(), 4);
     }
 
     #[test]

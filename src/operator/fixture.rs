@@ -123,6 +123,7 @@ pub fn progress(run: &str, state: MasterState) -> Progress {
         deadline_micros: 0,
         granted_micros: None,
         one_off: None,
+        load: Vec::new(),
     }
 }
 

@@ -121,6 +121,58 @@ impl Profile {
         }
     }
 
+    /// Builds the profile with a level of its own from each time on, until the next; with `None` it
+    /// is this profile's again. Times, from the start, never shrink; those after the end change
+    /// nothing.
+    pub fn changed(&self, changes: impl Iterator<Item = (Duration, Option<f64>)>) -> Self {
+        let mut changed = Self {
+            start_at: self.start_at,
+            stages: Vec::new(),
+        };
+        let (mut from, mut level) = (Duration::ZERO, None);
+        let last = (self.length(), None);
+        for (at, next) in changes.chain([last]) {
+            let at = at.clamp(from, last.0);
+            match level {
+                Some(target) => changed.stages.push(Stage {
+                    duration: at - from,
+                    target,
+                }),
+                None => changed.stages.extend(self.stages_between(from, at)),
+            }
+            if at < last.0 {
+                changed.stages.push(Stage {
+                    duration: Duration::ZERO,
+                    target: next.unwrap_or_else(|| self.level(at)),
+                });
+            }
+            (from, level) = (at, next);
+        }
+        changed
+    }
+
+    /// Returns the stages, or their parts, that lie between two times.
+    fn stages_between(&self, from: Duration, to: Duration) -> impl Iterator<Item = Stage> {
+        let mut begin = Duration::ZERO;
+        self.stages.iter().filter_map(move |stage| {
+            let end = begin + stage.duration;
+            let (first, last) = (begin.max(from), end.min(to));
+            let is_jump = stage.duration.is_zero() && from <= begin && begin < to;
+            begin = end;
+            if is_jump {
+                return Some(*stage);
+            }
+            let target = match last == end {
+                true => stage.target,
+                false => self.level(last),
+            };
+            (first < last).then(|| Stage {
+                duration: last - first,
+                target,
+            })
+        })
+    }
+
     /// Length of all stages together.
     pub fn length(&self) -> Duration {
         self.stages.iter().map(|stage| stage.duration).sum()
@@ -288,6 +340,41 @@ mod tests {
 
     fn seconds(s: f64) -> Duration {
         Duration::from_secs_f64(s)
+    }
+
+    fn changes() -> impl Strategy<Value = Vec<(Duration, Option<f64>)>> {
+        let change = (0u32..120_000, prop::option::of(0u32..500));
+        prop::collection::vec(change, 0..5).prop_map(|mut changes| {
+            changes.sort();
+            let change = |(millis, level): (u32, Option<u32>)| {
+                (Duration::from_millis(millis.into()), level.map(f64::from))
+            };
+            changes.into_iter().map(change).collect()
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn a_change_holds_its_level_until_the_next_and_the_profile_is_as_long_as_before(
+            profile in profiles(), changes in changes(), at in 0u32..120_000,
+        ) {
+            let changed = profile.changed(changes.iter().copied());
+            prop_assert_eq!(changed.length(), profile.length());
+            let at = Duration::from_millis(at.into());
+            // at the end both stay at what they end with
+            prop_assume!(at < profile.length());
+            let last = changes.iter().rfind(|(from, _)| *from <= at);
+            let wanted = last.and_then(|(_, level)| *level).unwrap_or_else(|| profile.level(at));
+            prop_assert!((changed.level(at) - wanted).abs() < 1e-6 * wanted.max(1.0), "{} at {at:?}, not {wanted}", changed.level(at));
+        }
+
+        #[test]
+        fn a_change_moves_no_arrival_before_it(profile in profiles(), changes in changes()) {
+            let changed = profile.changed(changes.iter().copied());
+            let first = changes.first().map_or(profile.length(), |(at, _)| *at);
+            let (before, after) = (profile.arrivals_until(first), changed.arrivals_until(first));
+            prop_assert!((before - after).abs() < 1e-6 * before.max(1.0), "{before} {after}");
+        }
     }
 
     fn profiles() -> impl Strategy<Value = Profile> {

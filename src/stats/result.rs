@@ -4,6 +4,7 @@
 //! to 1.
 
 mod load;
+mod manual;
 mod reason;
 mod stream;
 
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::errors::ErrorClass;
 
 pub use load::{ArrivalLoad, Cause, IterationLoad, LoadResult, Shortfall, UserLoad};
+pub use manual::{LoadUnit, ManualChange};
 pub use reason::Reason;
 pub use stream::{GoodputResult, LlmResult, StreamResult, TokenRate, TokensFrom};
 
@@ -103,6 +105,9 @@ pub struct RunResult {
     /// The measured part in blocks of time; `None` for a capacity search.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub blocks: Option<TimeBlocks>,
+    /// Changes of load that people made during the run, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub manual_changes: Vec<ManualChange>,
     /// Notable moments, in order.
     pub events: Vec<Event>,
     /// Warnings about the test or the run, as sentences.

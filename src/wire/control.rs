@@ -10,6 +10,7 @@ use serde::de::value::Error as UnknownWord;
 use serde::{Deserialize, Serialize};
 
 use super::Reason;
+use crate::stats::result::LoadUnit;
 
 pub use client::{Client, ControlError, Large, Part, plain};
 
@@ -19,10 +20,12 @@ pub const PROGRESS: &str = "/api/v1/progress";
 pub const RESULT: &str = "/api/v1/result";
 /// Path that takes a [`Grant`] by POST.
 pub const GRANT: &str = "/api/v1/grant";
-/// Path that takes a [`Stop`] by POST.
+/// Path that takes a [`Stop`] by POST, or with the control token a [`StopByHand`].
 pub const STOP: &str = "/api/v1/stop";
 /// Path that takes a [`Scale`] by POST.
 pub const SCALE: &str = "/api/v1/scale";
+/// Path that takes a [`ChangeLoad`] by POST, with the control token.
+pub const LOAD: &str = "/api/v1/load";
 /// Path that takes an [`Acknowledge`] by POST.
 pub const ACKNOWLEDGE: &str = "/api/v1/acknowledge";
 
@@ -113,6 +116,25 @@ pub struct Progress {
     /// field.
     #[serde(default, rename = "errand")]
     pub one_off: Option<String>,
+    /// Levels of the loads that have one, in the order of the test.
+    #[serde(default)]
+    pub load: Vec<LoadProgress>,
+}
+
+/// Level of one load of a run, over the fleet.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct LoadProgress {
+    /// Names of the scenarios under the load, joined by commas.
+    pub scenario: String,
+    /// Unit of the levels.
+    pub unit: LoadUnit,
+    /// Level that the test asks for now; 0 before and after the profile.
+    pub planned: f64,
+    /// Level that is wanted now, with changes by hand.
+    pub wanted: f64,
+    /// True while a level that was set by hand holds.
+    pub by_hand: bool,
 }
 
 impl Progress {
@@ -142,6 +164,8 @@ impl Progress {
             return Err("its incarnation is too long");
         }
         self.problems.truncate(MAX_PROBLEMS);
+        // the operator shows none of them
+        self.load.clear();
         for problem in &mut self.problems {
             let WorkerProblem {
                 worker: _,
@@ -288,6 +312,40 @@ pub struct Stop {
     pub reason: Reason,
     /// The reason in words.
     pub message: String,
+}
+
+/// Order of a person to change the load, with exactly one of `users`, `rate` and `profile`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ChangeLoad {
+    /// Id of the run.
+    pub run: String,
+    /// Name of a scenario whose load is meant; may be left out where there is one load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scenario: Option<String>,
+    /// Users from now on, over the fleet; for closed load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub users: Option<u32>,
+    /// Iterations per second from now on, over the fleet; for open load.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<f64>,
+    /// Back to what the test asks for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub profile: bool,
+    /// Name of the person, which events and result show; at most [`MAX_TEXT`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<String>,
+}
+
+/// Order of a person to end the run as aborted.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct StopByHand {
+    /// Id of the run.
+    pub run: String,
+    /// Reason in words; at most [`MAX_TEXT`] bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
 }
 
 /// Word that the result is stored, which releases the workers. Idempotent.

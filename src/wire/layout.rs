@@ -9,7 +9,7 @@ use crate::plan::{Kind, OnLoss, Plan, Reference, duration};
 
 /// TLS port of a master: workers (gRPC) and operator (REST).
 pub const CONTROL_PORT: u16 = 8443;
-/// HTTP port of a master for people, with the read token.
+/// HTTP port of a master for people, with the read token or the control token.
 pub const UI_PORT: u16 = 8080;
 /// HTTP port of `/metrics`, `/livez` and `/readyz`.
 pub const ADMIN_PORT: u16 = 9090;
@@ -56,6 +56,9 @@ pub mod channel {
     pub const OPERATOR_TOKEN: &str = "operator.token";
     /// Token that lets people read progress and result.
     pub const READ_TOKEN: &str = "read.token";
+    /// Token that lets people change the load and stop the run as well; runs of older releases have
+    /// none.
+    pub const CONTROL_TOKEN: &str = "control.token";
 }
 
 /// All a master needs to know of its run.

@@ -11,7 +11,7 @@ use tokio::sync::mpsc;
 use super::inputs::InputSource;
 use super::one_off::OneOffs;
 use super::preparation::{PREPARE_EVERY, Preparation, problems};
-use super::work::{Interval, Work, whole_share};
+use super::work::{Interval, Work, read_changes, whole_share};
 use crate::engine::{
     Assignment, Demand, FeedData, Lease, Part, PrepareError, Prepared, RequestLogSink,
     uptime_micros,
@@ -313,6 +313,7 @@ impl Worker {
             external: *external,
             takes_parts: true,
             divides_anew: true,
+            changes_load: true,
             leaving: self.leaving,
         }
     }
@@ -361,6 +362,12 @@ impl Worker {
             from_master::Message::Levels(levels) => {
                 if let Some(work) = self.work() {
                     work.follow(levels);
+                }
+                Ok(())
+            }
+            from_master::Message::LoadChanges(changes) => {
+                if let Some(work) = self.work() {
+                    work.change_load(changes);
                 }
                 Ok(())
             }
@@ -603,6 +610,11 @@ impl Worker {
             seed: start.seed,
             done: start.iterations_done,
             found: self.one_offs.setup_values(),
+            changes: start
+                .load_changes
+                .as_ref()
+                .map(read_changes)
+                .unwrap_or_default(),
         };
         tracing::info!(
             worker = share.worker,
@@ -624,6 +636,7 @@ impl Worker {
         let interval = Interval::new(start.interval_seconds, share.worker);
         let mut work = Work::new(running, zero, start.seed, (start.workers, shards), interval);
         work.note_division(start.part, start.division);
+        work.note_changes(start.load_changes);
         work.write_for(self.snapshot_format);
         self.stage = Stage::Carrying(Box::new(work));
         self.forward_reserved();

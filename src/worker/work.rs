@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use super::backlog::{Backlog, Kept};
 use crate::engine::{Delta, Moving, Part, PartProgress, Running, Supply, Usage};
-use crate::plan::{Level, Levels};
+use crate::plan::{Level, Levels, LoadChange, LoadChanges};
 use crate::wire::fleet;
 
 /// Interval at which samples are handed over.
@@ -57,6 +57,8 @@ pub struct Work {
     format: u64,
     /// The newest announcement of levels.
     levels: Option<fleet::Levels>,
+    /// The newest list of changes of load by hand.
+    changes: Option<fleet::LoadChanges>,
     /// The newest announcement of workers that are gone.
     losses: Option<fleet::Losses>,
     /// Time at which the load ended, if it is over.
@@ -87,6 +89,7 @@ impl Work {
             interval,
             format: 0,
             levels: None,
+            changes: None,
             losses: None,
             over_since: None,
         }
@@ -176,6 +179,7 @@ impl Work {
             workers: self.workers,
             length_micros: base.length.map(micros),
             levels: self.levels.clone(),
+            load_changes: self.changes.clone(),
             feeders: self.usage(),
             parts,
             folded: base.folded,
@@ -301,6 +305,17 @@ impl Work {
         self.levels = Some(announced);
     }
 
+    /// Carries the load on as these changes by hand make it.
+    pub fn change_load(&mut self, announced: fleet::LoadChanges) {
+        self.running.change_load(read_changes(&announced));
+        self.note_changes(Some(announced));
+    }
+
+    /// Keeps the changes of load with which the work began, for a master that knows less.
+    pub fn note_changes(&mut self, announced: Option<fleet::LoadChanges>) {
+        self.changes = announced.or(self.changes.take());
+    }
+
     /// Rows that the master leases to this worker.
     pub fn supply(&self) -> &Arc<Supply> {
         self.running.supply()
@@ -370,6 +385,17 @@ pub fn whole_share(workers: u32, threads: u32, division: Option<&fleet::Division
         most_workers: division.most_workers,
         moving: division.arriving.as_ref().map(moving),
     }
+}
+
+/// Reads changes of load by hand as they are on the wire. Those to what is no level are left out.
+pub fn read_changes(announced: &fleet::LoadChanges) -> LoadChanges {
+    let change = |change: &fleet::LoadChange| LoadChange {
+        at: Duration::from_micros(change.at_micros),
+        population: u16::try_from(change.population).unwrap_or(u16::MAX),
+        level: change.level,
+    };
+    let changes = announced.changes.iter().map(change);
+    changes.filter(LoadChange::is_valid).collect()
 }
 
 fn moving(pace: &fleet::Moving) -> Moving {

@@ -33,6 +33,7 @@ mod installation;
 mod kill_points;
 mod live_figures;
 mod losses;
+mod manual;
 mod model_serving;
 mod nodes;
 mod once;

@@ -9,6 +9,7 @@
 
 mod feeding;
 mod losses;
+mod manual;
 mod once;
 mod partitions;
 mod processes;

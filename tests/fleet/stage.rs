@@ -32,6 +32,8 @@ pub struct Stage {
     pub service: Arc<DemoService>,
     pub channel: Channel,
     pub control: SocketAddr,
+    /// Address of the master's port for people.
+    pub ui: SocketAddr,
     /// Lease of its workers.
     grace: Duration,
 }
@@ -108,18 +110,20 @@ impl Stage {
         write(channel::WORKERS_KEY, &channel.worker_key.text());
         write(channel::OPERATOR_TOKEN, &channel.operator_token);
         write(channel::READ_TOKEN, &channel.read_token);
+        write(channel::CONTROL_TOKEN, &channel.control_token);
         std::fs::create_dir(folder.path().join("state")).unwrap();
         // the port is found by listening once; masters of this stage take it again and again
-        let control = TcpListener::bind("127.0.0.1:0")
-            .await
-            .unwrap()
-            .local_addr()
-            .unwrap();
+        let free = async || {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            listener.local_addr().unwrap()
+        };
+        let (control, ui) = (free().await, free().await);
         Self {
             folder,
             service,
             channel,
             control,
+            ui,
             grace,
         }
     }
@@ -139,11 +143,11 @@ impl Stage {
             .enable_all()
             .build()
             .unwrap();
-        let control = self.control;
+        let (control, ui) = (self.control, self.ui);
         runtime.spawn(async move {
             let listeners = Listeners {
                 control: listen(control).await,
-                ui: listen(ANY).await,
+                ui: listen(ui).await,
                 admin: listen(ANY).await,
                 tls: None,
             };

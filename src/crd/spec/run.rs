@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::plan::{OnSaturation, Preflight};
+use crate::plan::{ManualControl, OnSaturation, Preflight};
 
 /// Start, end and retention of a run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -50,6 +50,10 @@ pub struct RunSpec {
     /// Afterwards `starling report` reads the stored report.
     #[schemars(schema_with = "crate::crd::schema::duration")]
     pub ttl_after_finished: String,
+    /// Actions that people may take during a run, who have its control token. A run whose load was
+    /// changed by hand says so: it passes with reason `ManualChanges`, and with less than 99% of the
+    /// load that its profile asks for it fails with that reason.
+    pub manual_control: ManualControl,
     /// Holds a run that has not started; ends one that has, `Aborted`. Setting it back to `false`
     /// starts no run anew; a changed `trigger` or annotation does.
     pub suspend: bool,
@@ -70,6 +74,7 @@ impl Default for RunSpec {
             on_saturation: OnSaturation::Warn,
             max_failures: "5%".into(),
             ttl_after_finished: "10m".into(),
+            manual_control: ManualControl::Allowed,
             suspend: false,
             history_limit: 10,
         }

@@ -36,29 +36,36 @@ pub(crate) struct Users {
     quota: Option<Rc<Quota>>,
 }
 
-/// Starts and ends users until the profile is over, and returns when that was.
+/// Starts and ends users until the profile is over, and returns when that was. `planned` is the
+/// profile of the plan, which may be changed by hand.
 pub(crate) async fn drive(
     cohort: &Rc<Cohort>,
-    profile: &Profile,
+    planned: &Profile,
     spawn_rate: Option<f64>,
 ) -> Instant {
     let shard = &cohort.shard;
+    let mut changes = shard.changes.clone();
     let lag = shard
         .before
         .moving
         .map_or(Duration::ZERO, |moving| moving.lag);
     tokio::time::sleep_until((shard.begins() + lag).into()).await;
-    let end = cohort.zero + profile.length();
+    let end = cohort.zero + planned.length();
+    let mut profile = cohort.profile(planned, &mut changes);
     let users = Rc::new(Users::new(cohort.clone(), None));
     let rate = spawn_rate.unwrap_or(SPAWN_RATE * f64::from(cohort.slice.share.workers));
-    let mut turns = SpawnTurns::new(cohort, profile, rate);
+    let mut turns = SpawnTurns::new(cohort, &profile, rate);
     loop {
         let now = Instant::now();
         if now >= end {
             cohort.count_users_there(end, users.left());
             return end;
         }
-        let wanted = cohort.slice.of(level(cohort, profile, now));
+        // an error means that the owner is gone, which the orders show too
+        if changes.has_changed().unwrap_or_default() {
+            profile = cohort.profile(planned, &mut changes);
+        }
+        let wanted = cohort.slice.of(level(cohort, &profile, now));
         let until = cohort.hand_over().filter(|until| now >= until.at);
         // what another worker takes over by and by is not started here any more
         let may_start = match until {
@@ -67,7 +74,7 @@ pub(crate) async fn drive(
         };
         users.bring_to(wanted, may_start);
         users.hand_over(until.map_or(0, |until| {
-            turns.handed_over(until, level(cohort, profile, until.at), now)
+            turns.handed_over(until, level(cohort, &profile, until.at), now)
         }));
         // a user that could only be started late was not missing, so the time before counts too;
         // one that moves is there until it starts elsewhere

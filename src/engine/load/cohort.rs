@@ -18,7 +18,7 @@ use crate::engine::prepare::program::PreparedScenario;
 use crate::engine::protocol::closing::Closing;
 use crate::engine::user::throttle::Throttle;
 use crate::plan::share::Slice;
-use crate::plan::{Load, Population};
+use crate::plan::{Load, LoadChanges, Population, Profile};
 
 /// Longest time between two looks at the users for which they are taken to have been there.
 const LATEST: Duration = Duration::from_secs(5);
@@ -37,6 +37,8 @@ pub(crate) struct Cohort {
     pub(crate) throttle: Option<Rc<Throttle>>,
     /// Number of the cohort's first user or slot over all populations.
     first_user: u64,
+    /// Number of the first user, over all populations, beyond those that the plan asks for.
+    first_beyond: u64,
     /// State that says whether the load is over and nothing new starts.
     pub(crate) closing: Rc<Closing>,
     /// Users alive or slots busy.
@@ -86,10 +88,11 @@ impl Cohort {
     /// Makes a cohort with no users yet.
     pub(crate) fn new(shard: Rc<Shard>, place: usize, slice: Slice) -> Self {
         let populations = &shard.context.prepared.plan.populations;
-        let first_user = populations[..place]
-            .iter()
-            .map(|population| population.load.most())
-            .sum();
+        let users = |populations: &[Population]| {
+            let most = populations.iter().map(|population| population.load.most());
+            most.sum()
+        };
+        let (first_user, first_beyond) = (users(&populations[..place]), users(populations));
         let zero = shard.context.zero + populations[place].start_after;
         Self {
             zero,
@@ -106,6 +109,7 @@ impl Cohort {
             place,
             slice,
             first_user,
+            first_beyond,
             closing: Rc::default(),
             users: Cell::new(0),
             members: RefCell::default(),
@@ -209,6 +213,16 @@ impl Cohort {
         }
     }
 
+    /// Returns the profile of the population as changes by hand make it; `planned` is the plan's.
+    pub(crate) fn profile(
+        &self,
+        planned: &Profile,
+        changes: &mut watch::Receiver<LoadChanges>,
+    ) -> Profile {
+        let plan = &self.shard.context.prepared.plan;
+        plan.changed_profile(self.place, planned, &changes.borrow_and_update())
+    }
+
     /// Returns the population.
     pub(crate) fn population(&self) -> &Population {
         &self.shard.context.prepared.plan.populations[self.place]
@@ -224,7 +238,15 @@ impl Cohort {
     /// Returns the number of this shard's user or slot `nth`, unique over the whole fleet and all
     /// populations.
     pub(crate) fn user_number(&self, nth: u64) -> u64 {
-        self.first_user + self.slice.number(nth)
+        let number = self.slice.number(nth);
+        let populations = &self.shard.context.prepared.plan.populations;
+        match number.checked_sub(populations[self.place].load.most()) {
+            None => self.first_user + number,
+            // those whom a change by hand adds take turns with those of the other populations
+            Some(beyond) => {
+                self.first_beyond + beyond * populations.len() as u64 + self.place as u64
+            }
+        }
     }
 
     /// Returns a seed that differs between any two cohorts of a fleet.

@@ -76,6 +76,12 @@ impl Arrivals {
         }
     }
 
+    /// Goes on by another profile, which is the same up to now: the next arrival is that with the
+    /// next number.
+    fn follow(&mut self, profile: &Profile) {
+        self.schedule = profile.schedule();
+    }
+
     /// Returns the next arrival without taking it: its number over the whole fleet and its time
     /// since the profile's zero.
     fn peek(&mut self) -> Option<(u64, Duration)> {
@@ -117,19 +123,18 @@ struct Slots {
     most: u64,
 }
 
-/// Starts iterations until the profile is over, and returns when that was.
+/// Starts iterations until the profile is over, and returns when that was. `planned` is the profile
+/// of the plan, which may be changed by hand.
 pub(crate) async fn drive(
     cohort: &Rc<Cohort>,
-    profile: &Profile,
+    planned: &Profile,
     arrival: Arrival,
     max_in_flight: u32,
 ) -> Instant {
     let slots = Slots::new(cohort, max_in_flight);
-    slots.take_on(profile);
+    let share = slots.take_on(planned);
     slots.warm_up(arrival).await;
-    slots
-        .follow(profile, arrival, cohort.zero, cohort.seed())
-        .await
+    slots.follow_changes(planned, arrival, share).await
 }
 
 /// Starts iterations at the levels that the master announces, and returns when it ended the search.
@@ -150,12 +155,14 @@ impl Slots {
         })
     }
 
-    /// Has the arrivals of the profile counted as offered, from when this worker joined.
-    fn take_on(&self, profile: &Profile) {
+    /// Has the arrivals of the profile counted as offered, from when this worker joined. Returns the
+    /// number of that share.
+    fn take_on(&self, planned: &Profile) -> usize {
         let cohort = &self.cohort;
+        let profile = cohort.profile(planned, &mut cohort.shard.changes.clone());
         let missed = cohort.shard.missed(cohort.zero);
         let share = OpenShare::new(profile, cohort.zero, cohort.slice.part(), missed);
-        cohort.shard.context.recorder.borrow_mut().take_on(share);
+        cohort.shard.context.recorder.borrow_mut().take_on(share)
     }
 
     async fn warm_up(self: &Rc<Self>, arrival: Arrival) {
@@ -164,26 +171,41 @@ impl Slots {
         if !length.is_zero() {
             let flat =
                 Profile::ramp_and_hold(cohort.population().warmup_target, Duration::ZERO, length);
-            self.follow(&flat, arrival, shard.start, !cohort.seed())
+            let missed = shard.missed(shard.start);
+            let mut arrivals = Arrivals::new(&flat, arrival, cohort.slice, !cohort.seed(), missed);
+            let end = Some(shard.start + length);
+            self.carry_out(&mut arrivals, &mut Pacer::new(), shard.start, end)
                 .await;
         }
     }
 
-    /// Starts iterations by a profile and returns when the profile was over. `zero` is the zero of
-    /// the profile.
-    async fn follow(
+    /// Starts iterations by the profile, as changes by hand make it, and returns when it was over.
+    /// `share` is the number of the share that was taken on.
+    async fn follow_changes(
         self: &Rc<Self>,
-        profile: &Profile,
+        planned: &Profile,
         arrival: Arrival,
-        zero: Instant,
-        seed: u64,
+        share: usize,
     ) -> Instant {
-        let missed = self.cohort.shard.missed(zero);
-        let mut arrivals = Arrivals::new(profile, arrival, self.cohort.slice, seed, missed);
-        let end = zero + profile.length();
-        self.carry_out(&mut arrivals, &mut Pacer::new(), zero, Some(end))
-            .await;
-        end
+        let cohort = &self.cohort;
+        let (zero, end) = (cohort.zero, cohort.zero + planned.length());
+        let mut changes = cohort.shard.changes.clone();
+        let first = cohort.profile(planned, &mut changes);
+        let missed = cohort.shard.missed(zero);
+        let mut arrivals = Arrivals::new(&first, arrival, cohort.slice, cohort.seed(), missed);
+        let mut pacer = Pacer::new();
+        loop {
+            tokio::select! {
+                biased;
+                // an error means that the owner is gone, which the orders show too
+                Ok(()) = changes.changed() => {}
+                () = self.carry_out(&mut arrivals, &mut pacer, zero, Some(end)) => return end,
+            }
+            let profile = cohort.profile(planned, &mut changes);
+            arrivals.follow(&profile);
+            let recorder = &cohort.shard.context.recorder;
+            recorder.borrow_mut().change_share(share, profile);
+        }
     }
 
     /// Starts iterations at announced levels. Each announcement holds all levels, so that every

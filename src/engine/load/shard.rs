@@ -13,7 +13,7 @@ use crate::engine::record::gauge::Window;
 use crate::engine::record::recorder::Dropped;
 use crate::engine::user::context::{Context, ContextStart};
 use crate::plan::share::Slice;
-use crate::plan::{Levels, Load, Share};
+use crate::plan::{Levels, Load, LoadChanges, Share};
 use crate::stats::ErrorClass;
 
 /// Order to a running load.
@@ -39,6 +39,8 @@ pub(crate) struct ShardStart {
     pub(crate) orders: watch::Receiver<Order>,
     /// Receiver of the levels that the master announces.
     pub(crate) levels: watch::Receiver<Levels>,
+    /// Receiver of the changes of load by hand.
+    pub(crate) changes: watch::Receiver<LoadChanges>,
 }
 
 /// Work of others before a thread began.
@@ -98,6 +100,8 @@ pub(crate) struct Shard {
     pub(crate) until: watch::Receiver<Option<HandOver>>,
     /// Receiver of the levels that the master announces; used only by a search for capacity.
     pub(crate) levels: watch::Receiver<Levels>,
+    /// Receiver of the changes of load by hand.
+    pub(crate) changes: watch::Receiver<LoadChanges>,
     /// Users alive, of all populations.
     users: Cell<u64>,
     /// Slots of open load with an iteration, of all populations.
@@ -136,6 +140,7 @@ impl Shard {
             until,
             orders: _,
             levels,
+            changes,
         } = begin;
         Self {
             seed: context.seed,
@@ -145,6 +150,7 @@ impl Shard {
             before,
             until,
             levels,
+            changes,
             users: Cell::new(0),
             slots: Cell::new(0),
             driving: Cell::new(0),

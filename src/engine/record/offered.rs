@@ -28,13 +28,18 @@ pub(crate) struct OpenShare {
 impl OpenShare {
     /// Makes the share `part` of a profile that begins at `zero`. Arrivals due before `joined_at`
     /// are not of this share; the others count as the seconds pass.
-    pub(crate) fn new(profile: &Profile, zero: Instant, part: f64, joined_at: Duration) -> Self {
+    pub(crate) fn new(profile: Profile, zero: Instant, part: f64, joined_at: Duration) -> Self {
         Self {
             counted: profile.arrivals_until(joined_at) * part,
-            profile: profile.clone(),
+            profile,
             zero,
             part,
         }
+    }
+
+    /// Goes on by another profile, which is the same up to now.
+    pub(super) fn follow(&mut self, profile: Profile) {
+        self.profile = profile;
     }
 
     /// Counts the arrivals due up to `until` that were not counted before, in millionths.
@@ -73,9 +78,12 @@ mod tests {
         let mut sum = 0;
         for _ in 0..3 {
             let mut offered = Offered::default();
-            offered
-                .open
-                .push(OpenShare::new(&profile, zero, 1.0 / 3.0, Duration::ZERO));
+            offered.open.push(OpenShare::new(
+                profile.clone(),
+                zero,
+                1.0 / 3.0,
+                Duration::ZERO,
+            ));
             sum += (0..15)
                 .map(|second| offered.arrivals_until(zero + seconds(second)))
                 .sum::<u64>();
@@ -90,7 +98,7 @@ mod tests {
         let mut offered = Offered::default();
         offered
             .open
-            .push(OpenShare::new(&profile, zero, 0.5, seconds(20)));
+            .push(OpenShare::new(profile.clone(), zero, 0.5, seconds(20)));
         offered.cut = Some(zero + seconds(30));
         assert_eq!(offered.arrivals_until(zero + seconds(10)), 0);
         assert_eq!(offered.arrivals_until(zero + seconds(50)), 50_000_000);

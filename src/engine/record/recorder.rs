@@ -11,6 +11,7 @@ use crate::engine::attempt::sample::{LlmSample, Part, Phases, Sample, StreamSamp
 use crate::engine::record::cpu::{CpuMeter, Lap};
 use crate::engine::record::gauge::{Gauge, Gauges, Window};
 use crate::engine::record::offered::{Offered, OpenShare};
+use crate::plan::Profile;
 use crate::stats::{
     ErrorClass, ErrorKey, Phase, Snapshot, StepStats, StreamStats, TaskStats, TrendStats,
 };
@@ -149,9 +150,15 @@ impl Recorder {
         }
     }
 
-    /// Takes on a share of open load, whose arrivals count as offered from now on.
-    pub(crate) fn take_on(&mut self, share: OpenShare) {
+    /// Takes on a share of open load, whose arrivals count as offered from now on. Returns its number.
+    pub(crate) fn take_on(&mut self, share: OpenShare) -> usize {
         self.offered.open.push(share);
+        self.offered.open.len() - 1
+    }
+
+    /// Goes on counting the arrivals of share number `share` by another profile.
+    pub(crate) fn change_share(&mut self, share: usize, profile: Profile) {
+        self.offered.open[share].follow(profile);
     }
 
     /// Notes that the arrivals of all shares of open load end at `at`, before their time.

@@ -3,7 +3,7 @@
 
 use crate::engine::tests::server::Server;
 use crate::engine::tests::*;
-use crate::plan::{Capacity, Iterations, Level, Levels, ThinkTime};
+use crate::plan::{Capacity, Iterations, Level, Levels, LoadChange, ThinkTime};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -30,6 +30,7 @@ async fn fleet(plan: Plan, workers: u32, shards: u32, done: u64) -> (Snapshot, D
                     seed: 1,
                     done,
                     found: Default::default(),
+                    changes: vec![],
                 },
                 start,
             )
@@ -235,6 +236,7 @@ async fn levels_announced_on_the_way_are_followed_by_the_fleet_as_one() {
                     seed: 1,
                     done: 0,
                     found: Default::default(),
+                    changes: vec![],
                 },
                 start,
             )
@@ -275,4 +277,117 @@ async fn levels_announced_on_the_way_are_followed_by_the_fleet_as_one() {
         ),
         (151, 0, 151)
     );
+}
+
+/// Workers under load, each with two threads.
+async fn workers(plan: Plan, count: u32, start: Instant) -> Vec<Running> {
+    let prepared = prepared(plan).await;
+    let assignment = |worker| Assignment {
+        share: Share {
+            worker,
+            workers: count,
+        },
+        ..whole(2)
+    };
+    (0..count)
+        .map(|worker| prepared.clone().start(assignment(worker), start))
+        .collect()
+}
+
+fn changed(millis: u64, level: Option<f64>) -> LoadChange {
+    LoadChange {
+        at: Duration::from_millis(millis),
+        population: 0,
+        level,
+    }
+}
+
+#[tokio::test]
+async fn a_rate_changed_by_hand_is_followed_by_the_fleet_as_one() {
+    let server = Server::start();
+    let load = Load::Open {
+        profile: Profile::ramp_and_hold(100.0, Duration::ZERO, Duration::from_millis(2_000)),
+        arrival: Arrival::Constant,
+        max_in_flight: 200,
+        max_dropped: 0.0,
+    };
+    let mut running = workers(plan(&server.url, load), 3, Instant::now()).await;
+    let mut changes = vec![changed(500, Some(300.0))];
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    running
+        .iter()
+        .for_each(|one| one.change_load(changes.clone()));
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    changes.extend([changed(1_000, Some(0.0)), changed(1_500, None)]);
+    // one of them hears of it twice, as after a lost connection
+    running
+        .iter()
+        .for_each(|one| one.change_load(changes.clone()));
+    running[0].change_load(changes.clone());
+    let mut all = Snapshot::default();
+    for one in &mut running {
+        all.merge(&sum(&deltas(one).await));
+    }
+    // 0.5 s at 100/s, 0.5 s at 300/s, nothing for 0.5 s, and 0.5 s at 100/s
+    assert_eq!((all.counters.iterations, server.received()), (250, 250));
+    // what was to be offered follows, too, but for what each thread rounds
+    let offered = all.counters.arrival_micros as f64 / 1e6;
+    assert!((offered - 250.0).abs() < 0.01, "{offered}");
+}
+
+#[tokio::test]
+async fn a_worker_that_joins_after_a_change_has_the_arrivals_that_are_its_own() {
+    let server = Server::start();
+    let load = Load::Open {
+        profile: Profile::ramp_and_hold(100.0, Duration::ZERO, Duration::from_millis(3_000)),
+        arrival: Arrival::Constant,
+        max_in_flight: 200,
+        max_dropped: 0.0,
+    };
+    let prepared = prepared(plan(&server.url, load)).await;
+    let assignment = Assignment {
+        changes: vec![changed(500, Some(300.0))],
+        ..whole(2)
+    };
+    // 2 s are over: they were another's
+    let start = Instant::now() - Duration::from_millis(2_000);
+    let mut late = prepared.start(assignment, start);
+    let all = sum(&deltas(&mut late).await);
+    let iterations = all.counters.iterations as f64;
+    assert!((iterations - 300.0).abs() < 15.0, "{iterations}");
+}
+
+#[tokio::test]
+async fn users_that_are_added_by_hand_have_numbers_of_their_own() {
+    let server = Server::start();
+    let closed = |users: f64| Load::Closed {
+        profile: Profile::ramp_and_hold(users, Duration::ZERO, Duration::from_millis(1_500)),
+        spawn_rate: Some(1_000.0),
+        max_missing: 0.0,
+        retry_pause: Duration::ZERO,
+    };
+    let mut plan = plan(&server.url, closed(3.0));
+    let step = &mut plan.scenarios[0].tasks[0].steps[0];
+    *step = crate::engine::tests::step("get", "/row/{{ user.id }}");
+    let second = Population::only(plan.scenarios.len(), closed(2.0));
+    let plan = Plan {
+        populations: vec![plan.populations[0].clone(), second],
+        ..plan
+    };
+    let mut running = workers(plan, 2, Instant::now()).await;
+    let changes = [0, 1].map(|population| LoadChange {
+        population,
+        ..changed(100, Some(8.0))
+    });
+    running
+        .iter()
+        .for_each(|one| one.change_load(changes.to_vec()));
+    let mut most = 0;
+    for one in &mut running {
+        most += sum(&deltas(one).await).concurrency.users.most();
+    }
+    assert_eq!(most, 16);
+    let mut users = server.rows();
+    users.dedup();
+    assert_eq!(users.len(), 16, "{users:?}");
 }

@@ -283,6 +283,7 @@ async fn workers_and_shards_share_a_ramp_of_users() {
                 seed: 1,
                 done: 0,
                 found: Default::default(),
+                changes: vec![],
             },
             start,
         )

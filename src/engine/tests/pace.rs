@@ -36,6 +36,7 @@ async fn no_more_users_start_in_a_second_than_the_spawn_rate() {
                 seed: 1,
                 done: 0,
                 found: Default::default(),
+                changes: vec![],
             },
             start,
         )

@@ -37,6 +37,7 @@ async fn workers_interleave_to_the_same_rate() {
                 seed: 1,
                 done: 0,
                 found: Default::default(),
+                changes: vec![],
             },
             start,
         )

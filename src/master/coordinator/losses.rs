@@ -256,6 +256,7 @@ impl Coordinator {
             part,
             from_micros: from.as_micros() as u64,
             division: self.shares.announced(arriving),
+            load_changes: self.announced_changes(),
         };
         self.send_to(id, Message::Start(start));
         if let Some(levels) = self.search.as_ref().map(|search| search.announcement()) {

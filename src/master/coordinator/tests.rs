@@ -2,6 +2,7 @@
 
 mod external;
 mod losses;
+mod manual;
 mod scaling;
 mod stopping;
 mod verdicts;

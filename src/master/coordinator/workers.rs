@@ -66,7 +66,8 @@ impl Coordinator {
         self.next_session += 1;
         let session = Session::new(id, hello.index, &hello.instance, outbound)
             .taking_parts(hello.takes_parts && !hello.leaving)
-            .dividing_anew(hello.divides_anew && !hello.leaving);
+            .dividing_anew(hello.divides_anew && !hello.leaving)
+            .changing_load(hello.changes_load);
         // a worker that does not get it never becomes ready, and its connection ends
         session.send(Message::Welcome(fleet::Welcome {
             version: crate::VERSION.into(),
@@ -106,6 +107,8 @@ impl Coordinator {
             ))
         } else if hello.index >= MAX_WORKERS {
             Some(format!("no run has a worker with index {}", hello.index))
+        } else if !hello.changes_load && !self.facts.changes.is_empty() {
+            Some("the load of this run was changed by hand, which the worker's release does not know".to_owned())
         } else {
             None
         }
@@ -276,6 +279,8 @@ impl Coordinator {
                 "the search for the capacity begins anew, since what came of its levels cannot be read: {e}"
             ));
         }
+        self.hear_changes(cumulative.load_changes.as_ref());
+        self.send_changes(id);
         self.hear_losses(cumulative.losses.as_ref());
         self.send_losses(id);
         self.hear_parts(id, &cumulative.parts, cumulative.last, now);

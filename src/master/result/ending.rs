@@ -151,6 +151,36 @@ fn held_back_by_generator(load: &LoadResult) -> Option<String> {
     ))
 }
 
+/// Says in a verdict that the load was changed by hand, so that it is not that of the test: `changes`
+/// times, and with `lowered` of the planned load left where they took too much of it.
+pub(super) fn with_changes(judged: Judgement, changes: usize, lowered: Option<f64>) -> Judgement {
+    let changed = match changes {
+        0 => return judged,
+        1 => "the load was changed by hand".to_owned(),
+        times => format!("the load was changed by hand {times} times"),
+    };
+    let message = format!("{}; {changed}", judged.message);
+    match (judged.verdict, lowered) {
+        (Verdict::Passed, Some(kept)) => Judgement {
+            verdict: Verdict::Failed,
+            reason: Reason::ManualChanges,
+            message: format!(
+                "{changed}, to {} of what the profile asks for, so it is not shown what the profile would have given",
+                format::percent(kept)
+            ),
+            ..judged
+        },
+        (Verdict::Passed, None) => Judgement {
+            reason: Reason::ManualChanges,
+            message,
+            ..judged
+        },
+        (Verdict::Failed | Verdict::Errored | Verdict::Aborted, _) => {
+            Judgement { message, ..judged }
+        }
+    }
+}
+
 /// Adds to a verdict's message that workers were lost, since a verdict over less load than was
 /// asked for says so itself: not everyone reads the warnings.
 pub(super) fn with_losses(message: String, roster: &Roster) -> String {

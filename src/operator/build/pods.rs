@@ -91,6 +91,7 @@ impl Blueprint<'_> {
             keys::WORKERS_KEY,
             keys::OPERATOR_TOKEN,
             keys::READ_TOKEN,
+            keys::CONTROL_TOKEN,
         ]);
         let mut args = vec![
             "master".to_owned(),
@@ -302,6 +303,7 @@ impl Blueprint<'_> {
                 keys::WORKER_TOKEN,
                 keys::OPERATOR_TOKEN,
                 keys::READ_TOKEN,
+                keys::CONTROL_TOKEN,
             ])),
         }
     }

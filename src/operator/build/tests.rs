@@ -342,7 +342,7 @@ fn the_secret_of_the_largest_fleet_has_a_token_for_each_worker_and_fits() {
     };
     let secret = of(Child::Channel);
     let data = secret["stringData"].as_object().unwrap();
-    assert_eq!(data.len(), 6 + 2_000);
+    assert_eq!(data.len(), 7 + 2_000);
     let key = crate::wire::tokens::WorkerKey::parse(data["workers.key"].as_str().unwrap());
     let key = key.unwrap();
     for index in [0, 3, 1_999] {
@@ -375,6 +375,7 @@ fn pods_name_the_hash_of_the_plan_and_of_every_channel_file_they_believe() {
     assert_eq!(
         files(&master),
         [
+            "control.token",
             "operator.token",
             "read.token",
             "run.json",
@@ -438,9 +439,10 @@ fn a_run_of_the_release_before_gets_the_objects_that_release_made() {
                 "worker.token",
                 "operator.token",
                 "read.token",
+                "control.token",
             ],
             Child::Channel => {
-                assert_eq!(value["stringData"].as_object().unwrap().len(), 6);
+                assert_eq!(value["stringData"].as_object().unwrap().len(), 7);
                 assert!(value["stringData"]["worker.token"].is_string());
                 continue;
             }

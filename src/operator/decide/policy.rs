@@ -35,6 +35,7 @@ pub fn permitted(
     }
     let plan = Plan {
         address_rules: Policy::address_rules(policies),
+        control: Policy::control(policies, checked.plan.control),
         ..checked.plan.clone()
     };
     Ok(Arc::new(Checked {

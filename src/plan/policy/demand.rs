@@ -9,6 +9,7 @@ use url::Host;
 use wildmatch::WildMatch;
 
 use super::rules::{AddressRule, AddressRules};
+use crate::plan::manual::Control;
 use crate::plan::{Problem, duration};
 
 /// Policy of a cluster, as far as tests are judged by it.
@@ -123,6 +124,17 @@ impl Policy {
     pub fn address_rules(policies: &[Policy]) -> AddressRules {
         let rules = policies.iter().map(|policy| policy.addresses.clone());
         AddressRules(rules.collect())
+    }
+
+    /// Returns the bounds of changes of load by hand: those of the test, and the lowest limits of all
+    /// `policies`.
+    pub fn control(policies: &[Policy], of_test: Control) -> Control {
+        let limits = || policies.iter().map(|policy| &policy.limits);
+        Control {
+            max_rate: limits().filter_map(|limits| limits.rate).reduce(f64::min),
+            max_users: limits().filter_map(|limits| limits.users).min(),
+            ..of_test
+        }
     }
 
     /// Describes why the policy does not allow what is wanted; `None` if it does.

@@ -5,6 +5,9 @@ use super::page::Page;
 use crate::stats::format;
 use crate::stats::result::{FeederResult, RunResult};
 
+/// Most changes of load by hand that are listed.
+const MOST_CHANGES: usize = 20;
+
 impl Page {
     /// Adds target, run, workers and time.
     pub(super) fn run(&mut self, result: &RunResult) {
@@ -52,6 +55,14 @@ impl Page {
         }
         if !result.overrides.is_empty() {
             self.entry("changed by", &result.overrides.join(", "));
+        }
+        for change in result.manual_changes.iter().take(MOST_CHANGES) {
+            let at = format::micros(change.after_micros as f64);
+            self.entry("by hand", &format!("at {at}: {change}"));
+        }
+        let unlisted = result.manual_changes.len().saturating_sub(MOST_CHANGES);
+        if unlisted > 0 {
+            self.entry("", &format!("and {unlisted} more changes"));
         }
     }
 

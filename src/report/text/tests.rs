@@ -150,6 +150,7 @@ pub fn result() -> RunResult {
         },
         feeders: vec![],
         fleet: vec![],
+        manual_changes: vec![],
         workers: Workers {
             planned: 1,
             lost: 0,

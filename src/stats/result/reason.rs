@@ -15,6 +15,9 @@ pub enum Reason {
     ThresholdsMet,
     /// Passed: the test has no thresholds, and the run came to its end.
     NoThresholds,
+    /// Passed, and the load was changed by hand; or failed, since it was lowered so that less was
+    /// planned than the profile asks for.
+    ManualChanges,
     /// Passed: a search for the capacity found a rate that holds.
     CapacityFound,
     /// Failed: a threshold was not met, or could not be judged.
@@ -54,6 +57,8 @@ pub enum Reason {
     Suspended,
     /// Aborted: the run had not ended by its deadline.
     DeadlineExceeded,
+    /// Aborted: a person stopped the run on the master.
+    StoppedByHand,
     /// Aborted: an object that the run needs was deleted.
     ChildDeleted,
     /// A reason that only another version knows; kept as it was written.

@@ -80,12 +80,14 @@ fn a_policy_that_cannot_be_read_allows_nothing() {
 }
 
 #[test]
-fn a_run_takes_the_rules_for_addresses_along_and_without_policies_none() {
-    for (governing, policies) in [
-        (Governing::default(), vec![]),
+fn a_run_takes_rules_and_bounds_along_and_without_policies_none() {
+    let second = ("second", json!({"maxUsers": 9, "maxRate": 70}));
+    for (governing, policies, bounds) in [
+        (Governing::default(), vec![], (None, None)),
         (
-            governed(&[generous(), ("second", json!({}))]),
+            governed(&[generous(), second]),
             vec!["generous", "second"],
+            (Some(4), Some(70.0)),
         ),
     ] {
         let mut seen = applied();
@@ -100,6 +102,9 @@ fn a_run_takes_the_rules_for_addresses_along_and_without_policies_none() {
             rules.map(|rule| rule.policy.as_str()).collect::<Vec<_>>(),
             policies
         );
+        // what a person may raise the load to on the way
+        let control = checked.plan.control;
+        assert_eq!((control.max_users, control.max_rate), bounds);
     }
 }
 
