@@ -20,6 +20,7 @@ mod output;
 mod overrides;
 mod progress;
 mod report;
+mod reports;
 mod roles;
 mod run;
 mod strict;

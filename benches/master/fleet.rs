@@ -217,7 +217,7 @@ fn run_file(workers: u32) -> RunFile {
         "target": {"url": "http://t"},
         "scenarios": [{"name": "s", "tasks": [{"name": "t", "steps": steps}]}],
         "load": {"open": {"rate": 100_000, "duration": "10m", "maxInFlight": 100_000}},
-        "thresholds": [{"metric": "latency", "expect": "p(95) < 1s", "abortOnFail": true}],
+        "thresholds": [{"metric": "latency", "expr": "p(95) < 1s", "abortOnFail": true}],
         "run": {"preflight": "Off"},
     });
     let checked = starling::crd::check(&serde_json::from_value(spec).unwrap()).unwrap();

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::IsTerminal;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::Context;
@@ -19,11 +19,11 @@ use super::one_liner;
 use super::output::{self, note};
 use super::overrides::{Overrides, Place};
 use super::progress::{Display, Kind};
+use super::reports::Files;
 use crate::crd::{self, Checked};
 use crate::demo::{self, DemoService};
 use crate::engine::{RequestLogSink, RequestLogWriter};
 use crate::plan::{Inputs, Plan, Problem};
-use crate::report::json;
 use crate::report::text::{self, Style};
 use crate::runtime::logging;
 use crate::runtime::signals::{END_WITHIN, Signals};
@@ -49,16 +49,15 @@ use crate::worker;
 ///             signal leaves at once, and spec.run.stopTimeout + 15 s later the program ends
 ///             whatever it is doing
 /// Of several tests the worst counts: 2, 1, a signal, 99, 0. A report that cannot be written to
-/// standard output or to the file of --json counts as 1; it then goes to standard error.
+/// standard output or to a file counts as 1; it then goes to standard error.
 #[derive(Debug, clap::Args)]
 #[command(verbatim_doc_comment)]
 pub struct Options {
     /// YAML files with LoadTests; - is standard input. Or one URL, for a test of one request
     #[arg(required = true, value_name = "FILE|URL")]
     files: Vec<String>,
-    /// Write the whole result to this file; a list if there are several tests
-    #[arg(long, value_name = "FILE")]
-    json: Option<PathBuf>,
+    #[command(flatten)]
+    reports: Files,
     /// Write the requests that spec.samples chooses to this file, one JSON line each
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
@@ -148,9 +147,7 @@ fn read(options: &mut Options) -> Result<(Documents, Option<String>), Problem> {
 
 async fn run_all(mut options: Options, documents: Documents) -> anyhow::Result<Exit> {
     let signals = Signals::install().context("cannot listen for signals")?;
-    if let Some(path) = &options.json {
-        json::check(path)?;
-    }
+    options.reports.check()?;
     let demo = if options.demo_service {
         Some(start_demo(&mut options.overrides).await?)
     } else {
@@ -285,6 +282,7 @@ async fn carry_out_all(
     let log = open_request_log(options, &prepared)?;
     let mut results = Vec::new();
     let mut worst = Exit::Passed;
+    let are_several = prepared.len() > 1;
     for test in prepared {
         let file = &test.file;
         if signals.drain().is_cancelled() {
@@ -297,7 +295,7 @@ async fn carry_out_all(
             Ok(result) => {
                 let exit = exit_of(&result);
                 results.push(result);
-                exit.max(keep(options.json.as_deref(), &results))
+                exit.max(keep(&options.reports, are_several, &results))
             }
             Err(error) => {
                 let exit = exit_of_error(&error);
@@ -382,10 +380,9 @@ async fn carry_out(
     outcome
 }
 
-/// Shows the last result and writes all of them to the file at `path`, as far as either can be
-/// done.
-fn keep(path: Option<&Path>, results: &[RunResult]) -> Exit {
-    let written = path.map_or(Ok(()), |path| json::write(path, results));
+/// Shows the last result and writes all of them to their files, as far as either can be done.
+fn keep(files: &Files, are_several: bool, results: &[RunResult]) -> Exit {
+    let written = files.write(results, are_several);
     let shown = results.last().map_or(Exit::Passed, show);
     match written {
         Ok(()) => shown,

@@ -83,4 +83,4 @@ pub fn clean(text: &str) -> String {
 }
 
 #[cfg(test)]
-pub(super) mod tests;
+pub(crate) mod tests;

@@ -18,6 +18,7 @@ mod inputs;
 mod offered;
 mod one_liner;
 mod program;
+mod reports;
 mod stopping;
 #[path = "../shared/unhurried.rs"]
 mod unhurried;

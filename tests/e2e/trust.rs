@@ -392,6 +392,26 @@ fn a_report_that_was_exchanged_is_not_unpacked_and_changes_no_verdict() {
     });
 }
 
+#[test]
+fn the_lease_of_an_installation_goes_when_no_run_has_needed_it_for_a_while() {
+    play("lease-idle", async |stage| {
+        stage.open(&[]).await;
+        stage.apply(&brief("once", 4));
+        let begun = status(&stage.loaded("once").await).run;
+        let lease = begun.and_then(|run| run.lease);
+        let lease = lease.expect("the Lease of the installation");
+        stage.kubectl(&["get", "lease", &lease]);
+        stage.finished("once").await;
+        eventually("the Lease is gone", seconds(180), async || {
+            match stage.try_kubectl(&["get", "lease", &lease], None) {
+                there if there.ok => Err(there.text),
+                _ => Ok(()),
+            }
+        })
+        .await;
+    });
+}
+
 /// `Running 17%` for ever after an uninstall, Pods still up, reruns ignored in silence.
 #[test]
 fn a_run_whose_installation_is_gone_is_ended_by_the_one_that_now_watches_it() {
