@@ -96,6 +96,19 @@ async fn an_event_that_tells_of_an_error_is_quoted() {
 }
 
 #[tokio::test]
+async fn a_step_of_a_model_that_only_fails_is_still_one_of_a_model() {
+    let error = r#"data: {"error": {"message": "the engine is overloaded", "code": 500}}"#;
+    let url = server(&[&content("Hel"), &content("lo"), error], End::Proper).await;
+    let snapshot = checked(&url, "OpenAI", json!([])).await;
+    let step = &snapshot.steps[&0];
+    assert_eq!((step.requests, step.failures), (1, 1));
+    let stream = step.stream.as_deref().unwrap();
+    assert_eq!((stream.messages_received, stream.gap.count()), (3, 1));
+    let llm = stream.llm.as_ref().expect("the preset's numbers");
+    assert_eq!((llm.output_tokens, llm.counted_by_events), (0, 0));
+}
+
+#[tokio::test]
 async fn a_conversation_goes_on_with_what_was_answered_and_has_times_of_each_turn() {
     let (first, second) = (content("Hel"), content("lo"));
     let url = server(&[&first, &second, "data: [DONE]"], End::Proper).await;
