@@ -128,6 +128,7 @@ fn step_of(request: RequestStep) -> Step {
         for_each: None,
         on_failure: OnFailure::AbortTask,
         action: Action::Request(Box::new(request)),
+        repetition: None,
     }
 }
 

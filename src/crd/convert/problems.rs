@@ -91,8 +91,19 @@ impl Problems {
         field: &str,
         names: impl Iterator<Item = impl Into<Option<&'a str>>>,
     ) {
+        self.unique_at(path, field, names.enumerate());
+    }
+
+    /// Adds mistakes like [`unique`](Self::unique), for names that come with their places in the
+    /// list.
+    pub(super) fn unique_at<'a>(
+        &mut self,
+        path: &str,
+        field: &str,
+        names: impl Iterator<Item = (usize, impl Into<Option<&'a str>>)>,
+    ) {
         let mut seen = HashSet::new();
-        for (i, name) in names.enumerate() {
+        for (i, name) in names {
             if let Some(name) = name.into()
                 && !seen.insert(name)
             {

@@ -20,9 +20,9 @@ use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
 use crate::plan::symbols::{Outline, StepNames, SymbolTable};
 use crate::plan::template::{Need, Place};
 use crate::plan::{
-    Action, Block, Cel, Declared, Delimiters, Extract, ForEach, HttpRequest, HttpStep, Inputs,
-    Names, Order, Plan, Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario,
-    Section, Slot, Step, Target, Template, Trend, Written,
+    Action, Block, Cel, Declared, Delimiters, Extract, ExtractFrom, ForEach, HttpRequest, HttpStep,
+    Inputs, Names, Order, Plan, Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep,
+    Scenario, Section, Slot, Step, Target, Template, Trend, Written, written_places,
 };
 
 /// Compiled steps of all users, and of setup and teardown.
@@ -348,7 +348,7 @@ impl<'a> Compiler<'a> {
         steps: &[Step],
     ) -> Program {
         let mut ops = Vec::new();
-        for (i, step) in steps.iter().enumerate() {
+        for (i, step) in written_places(steps) {
             let step_names = StepNames::from(step);
             let mut after = self.names.clone();
             self.names = symbols.within(&after, &step_names);
@@ -398,6 +398,7 @@ impl<'a> Compiler<'a> {
             for_each,
             on_failure: _,
             action: _,
+            repetition: _,
         } = step;
         let condition = condition
             .as_ref()
@@ -515,16 +516,25 @@ impl<'a> Compiler<'a> {
             .collect()
     }
 
-    /// Remembers the variables in which a step keeps secrets.
+    /// Remembers the variables in which a step keeps secrets: those of logins, and those that are
+    /// made of others.
     fn note_secrets(&mut self, step: &RequestStep, extract: &[Extract], known: &Names) {
-        let secret = extract
-            .iter()
-            .filter(|extract| self.secrecy.is_secret(step, extract))
-            .filter_map(|extract| match known.get(&extract.name) {
-                Some(Declared::Value(slot)) => Some(*slot),
-                _ => None,
-            });
-        self.secrets.extend(secret);
+        let slot = |name: &str| match known.get(name) {
+            Some(Declared::Value(slot)) => Some(*slot),
+            _ => None,
+        };
+        for extract in extract {
+            let is_made_of_one = match &extract.from {
+                ExtractFrom::Value(template) => template.names().is_ok_and(|names| {
+                    let mut slots = names.iter().filter_map(|name| slot(name));
+                    slots.any(|slot| self.secrets.contains(&slot))
+                }),
+                _ => false,
+            };
+            if is_made_of_one || self.secrecy.is_secret(step, extract) {
+                self.secrets.extend(slot(&extract.name));
+            }
+        }
     }
 
     fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<Ready, Vec<Problem>> {
