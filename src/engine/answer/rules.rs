@@ -158,8 +158,8 @@ impl PreparedRules {
                 Err(why) => {
                     judged.checks_failed += 1;
                     judged.failure.get_or_insert_with(|| {
-                        let message =
-                            message(&format!("checks[{i}]"), &check.asked, &why.to_string());
+                        let rule = format!("checks[{i}]");
+                        let message = message(&rule, &why.asked(&check.asked), &why.to_string());
                         (why.class(check.class_of_failure(facts)), message)
                     });
                 }
