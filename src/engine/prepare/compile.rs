@@ -2,6 +2,7 @@
 //! number and its bytes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::engine::answer::{Needs, PreparedRules};
 use crate::engine::auth::Credentials;
@@ -12,6 +13,7 @@ use crate::engine::prepare::program::{
 use crate::engine::prepare::secrecy::{Secrecy, SecretSlots};
 use crate::engine::protocol::Call;
 use crate::engine::protocol::grpc::call::{CallContext, GrpcCall};
+use crate::engine::protocol::grpc::late_types::LateTypes;
 use crate::engine::protocol::http::exchange::HttpCall;
 use crate::engine::protocol::http::request::Request;
 use crate::engine::protocol::transport::TargetHeaders;
@@ -46,6 +48,8 @@ pub(crate) struct Programs {
 pub(crate) struct Calls<'a> {
     /// Descriptors of services and messages.
     pub(crate) descriptors: &'a Descriptors,
+    /// Types that are asked for during the load; `None` if the target is asked for nothing.
+    pub(crate) late_types: Option<&'a Arc<LateTypes>>,
     /// Position of the route for calls.
     pub(crate) route: usize,
 }
@@ -590,15 +594,19 @@ impl<'a> Compiler<'a> {
 
     fn grpc(&self, step: &RequestStep, grpc: &GrpcStep, path: &str) -> Result<Ready, Vec<Problem>> {
         let place = self.plan.all_targets().nth(step.target);
-        let (Some(target), Some(Some(Calls { descriptors, route }))) =
-            (place, self.calls.get(step.target))
-        else {
+        let (Some(target), Some(Some(calls))) = (place, self.calls.get(step.target)) else {
             return Err(vec![]);
         };
+        let Calls {
+            descriptors,
+            late_types,
+            route,
+        } = calls;
         let context = CallContext {
             target,
             credentials: self.credentials[step.target],
             descriptors,
+            late_types: *late_types,
             names: &self.names,
             timeout: step.timeout,
             stop_timeout: self.plan.stop_timeout,
