@@ -17,6 +17,7 @@ mod pace;
 mod policy;
 mod preflight;
 mod refusals;
+mod reported;
 mod request_log;
 mod server;
 mod streaming;
