@@ -14,6 +14,7 @@ mod malformed;
 mod names;
 mod once;
 mod pace;
+mod pages;
 mod policy;
 mod preflight;
 mod refusals;
