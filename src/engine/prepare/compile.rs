@@ -333,6 +333,9 @@ impl<'a> Compiler<'a> {
 
     /// Sets the names that the first step of a section may use.
     fn begin(&mut self, symbols: &SymbolTable, order: Order, section: Section) {
+        // what is made of what users keep is as secret
+        self.secrets
+            .extend(symbols.user_slots().map(|(_, slot)| slot));
         match section {
             Section::OnStart | Section::Setup => self.names = symbols.initial_names(),
             // all tasks of a sequence are one iteration

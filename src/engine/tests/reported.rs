@@ -76,3 +76,23 @@ async fn a_failed_check_is_told_in_the_words_of_its_rule() {
         r#"checks[0], jsonPath $.a in [2,"b"]: found 1"#
     );
 }
+
+#[tokio::test]
+async fn what_is_made_of_a_secret_is_one() {
+    let url = scripted(|peer| {
+        peer.always("HTTP/1.1 200 OK\r\nContent-Length: 17\r\n\r\n{\"a\":\"meise-7f3\"}")
+    })
+    .await;
+    let steps = json!([
+        {"name": "login", "http": {"path": "/"}, "extract": {"a": {"jsonPath": "$.a"}}},
+        {"http": {"path": "/1"}, "extract": {"made": {"value": {"x": "{{ upper(a) }}"}}}},
+        {"http": {"path": "/2"}, "checks": [{"jsonPath": "$.a", "equals": "{{ made.x }} or so"}]},
+    ]);
+    let mut spec = spec(&url, json!({}));
+    spec["scenarios"][0]["tasks"][0]["steps"] = steps;
+    let snapshot = run_spec(spec).await;
+    assert_eq!(
+        why(&snapshot).1,
+        r#"checks[0], jsonPath $.a equals "*** or so": found "***""#
+    );
+}
