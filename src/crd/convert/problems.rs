@@ -36,6 +36,15 @@ impl Problems {
         self.over || self.found.len() >= MAX_PROBLEMS
     }
 
+    /// Tells whether there is a mistake in a field below `path`.
+    pub(super) fn is_any_below(&self, path: &str) -> bool {
+        let is_below = |found: &Problem| {
+            let rest = found.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        self.found.iter().any(is_below)
+    }
+
     /// Adds a mistake in the field at `path`.
     pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         if self.are_complete() {

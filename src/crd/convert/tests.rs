@@ -664,6 +664,18 @@ fn mistakes_of_times_that_are_told_apart_have_their_field_paths() {
 }
 
 #[test]
+fn a_duration_that_cannot_be_read_is_one_mistake() {
+    assert_eq!(
+        refused_at(|s| s["load"]["closed"]["duration"] = json!("PT1M")),
+        ["spec.load.closed.duration"]
+    );
+    assert_eq!(
+        refused_at(|s| s["load"]["closed"]["duration"] = json!("0s")),
+        ["spec.load"]
+    );
+}
+
+#[test]
 fn values_that_are_made_after_an_answer_name_what_is_known_then() {
     let refused = |value: &str| {
         let problems = repeated(|steps| steps[0]["extract"]["all"]["value"] = json!(value));
