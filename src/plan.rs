@@ -66,7 +66,8 @@ pub use protocol::http::{Body, Field, HttpRequest, HttpStep, Part, PartContent, 
 pub use reference::{Inputs, Kind, Reference};
 pub use request_log::RequestLog;
 pub use scenario::{
-    Action, Block, ForEach, OnFailure, Order, Repeat, RequestStep, Scenario, Step, Task,
+    Action, Block, ForEach, MAX_SEPARATE, OnFailure, Order, Repeat, RequestStep, Scenario, Step,
+    Task, written_places,
 };
 pub use share::Share;
 pub use stream::{Goodput, HttpStream, StreamFormat, StreamKind, StreamPreset, Until};

@@ -490,10 +490,7 @@ spec:
         refuses(
             "duration: 1s",
             "duration: 1 s",
-            &[
-                "spec.load: lasts 0s",
-                "spec.load.closed.duration: \"1 s\" is not a duration",
-            ],
+            &["spec.load.closed.duration: \"1 s\" is not a duration"],
         );
         refuses(
             "    closed:",

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::in_process::{RunError, finish, progress, start};
 use super::output::note;
+use super::overrides::whole;
 use crate::master::listening::{Proofs, serve_workers};
 use crate::master::{Coordinator, Memory, Shared};
 use crate::operator::channel::{Channel, InstallKey};
@@ -52,7 +53,8 @@ pub struct Options {
         long,
         value_name = "N",
         requires = "listen",
-        value_parser = clap::value_parser!(u32).range(1..=2000)
+        value_parser = whole(2000),
+        allow_negative_numbers = true
     )]
     workers: Option<u32>,
     /// Write the certificate and the tokens that workers need into this folder [default: a new

@@ -1,11 +1,13 @@
 //! `starling run URL`: a test of one request, written on the command line.
 
+use std::net::IpAddr;
 use std::path::Path;
 
 use serde_json::{Map, Value, json};
 use url::Url;
 
-use super::overrides::Overrides;
+use super::files::read_file;
+use super::overrides::{Overrides, whole};
 use crate::plan::Problem;
 use crate::plan::threshold::Metric;
 
@@ -34,7 +36,7 @@ pub struct Request {
     #[arg(long, value_name = "NAME: VALUE", value_parser = header)]
     header: Vec<(String, String)>,
     /// JSON body, sent as written, or message of the call; {{ }} in it are expressions
-    #[arg(long, value_name = "JSON", conflicts_with = "body")]
+    #[arg(long, value_name = "JSON|@FILE", conflicts_with = "body")]
     json_body: Option<String>,
     /// Body of the request as text with expressions, or of the bytes of a file
     #[arg(long, value_name = "TEXT|@FILE")]
@@ -46,7 +48,7 @@ pub struct Request {
     #[arg(long, value_name = "[METRIC] EXPR")]
     expect: Vec<String>,
     /// Requests under way at most with --rate [default: 4 for each a second, at most 10000]
-    #[arg(long, value_name = "N", requires = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", requires = "rate", value_parser = whole(1_000_000), allow_negative_numbers = true)]
     max_in_flight: Option<u32>,
     /// Print the test as a LoadTest, and do not run it
     #[arg(long)]
@@ -155,8 +157,8 @@ impl Request {
         if !self.header.is_empty() {
             request.insert("headers".to_owned(), self.headers("--header")?);
         }
-        if let Some(json) = &self.json_body {
-            request.insert("json".to_owned(), json.as_str().into());
+        if let Some(json) = self.json()? {
+            request.insert("json".to_owned(), json.into());
         }
         match self
             .body
@@ -180,8 +182,8 @@ impl Request {
     fn call(&self, method: &str) -> Result<Value, Problem> {
         let mut call = Map::new();
         call.insert("method".to_owned(), method.trim_start_matches('/').into());
-        if let Some(json) = &self.json_body {
-            let message: Value = serde_json::from_str(json)
+        if let Some(json) = self.json()? {
+            let message: Value = serde_json::from_str(&json)
                 .map_err(|error| Problem::new("--json-body", format!("is no JSON: {error}")))?;
             call.insert("message".to_owned(), message);
         }
@@ -189,6 +191,22 @@ impl Request {
             call.insert("metadata".to_owned(), self.headers("--header")?);
         }
         Ok(call.into())
+    }
+
+    /// Returns the text of `--json-body`, or of the file that it names.
+    fn json(&self) -> Result<Option<String>, Problem> {
+        let Some(json) = &self.json_body else {
+            return Ok(None);
+        };
+        let Some(file) = json.strip_prefix('@') else {
+            return Ok(Some(json.clone()));
+        };
+        let text = read_file(Path::new(file))
+            .and_then(|bytes| String::from_utf8(bytes).map_err(|_| "is not UTF-8 text".to_owned()));
+        match text {
+            Ok(text) => Ok(Some(text.trim_start_matches('\u{feff}').to_owned())),
+            Err(why) => Err(Problem::new("--json-body", format!("{file:?} {why}"))),
+        }
     }
 
     fn headers(&self, flag: &str) -> Result<Value, Problem> {
@@ -247,7 +265,29 @@ fn parts(text: &str) -> Result<(String, String), Problem> {
     } else {
         format!("/{path}")
     };
-    Ok((target.to_owned(), path))
+    // a scheme may be written in any case
+    let (scheme, rest) = target.split_at(begin);
+    Ok((format!("{}{rest}", scheme.to_ascii_lowercase()), path))
+}
+
+/// Returns what to write in place of an argument that is neither a file nor a URL, if it looks like
+/// one: `host:8080/path`, `localhost`, or a URL of another kind.
+pub fn hint(argument: &str) -> Option<String> {
+    if is_url(argument) || Path::new(argument).exists() {
+        return None;
+    }
+    if let Some((scheme, _)) = argument.split_once("://") {
+        let known = SCHEMES.join(", ");
+        return Some(format!(
+            "{scheme}:// is no scheme of a target; there are {known}"
+        ));
+    }
+    let host = argument.split(['/', '?']).next().unwrap_or_default();
+    let has_port = host
+        .rsplit_once(':')
+        .is_some_and(|(name, port)| !name.is_empty() && port.parse::<u16>().is_ok());
+    let looks_like_one = has_port || host == "localhost" || host.parse::<IpAddr>().is_ok();
+    looks_like_one.then(|| format!("a URL begins with its scheme: http://{argument}"))
 }
 
 /// Reads a threshold: `p(95) < 200ms`, or with a metric before it, `failures rate < 1%`.
@@ -305,6 +345,7 @@ mod tests {
                 "/a/b?c={{ user.id }}",
             ),
             ("http://[::1]:80?q=1", "http://[::1]:80", "/?q=1"),
+            ("HTTP://Host/A", "http://Host", "/A"),
         ] {
             let spec = test(&[url]).unwrap();
             assert_eq!(spec["target"], json!({"url": target}));
@@ -395,6 +436,19 @@ mod tests {
             ),
         ] {
             assert_eq!(test(arguments).unwrap_err().path, path, "{arguments:?}");
+        }
+        for (argument, said) in [
+            ("127.0.0.1:8000/x", "http://127.0.0.1:8000/x"),
+            ("localhost", "http://localhost"),
+            ("models.example:80", "http://models.example:80"),
+            ("::1", "http://::1"),
+            ("ws://h/", "ws:// is no scheme of a target"),
+        ] {
+            let hint = hint(argument).expect("a hint");
+            assert!(hint.contains(said), "{argument}: {hint}");
+        }
+        for file in ["none.yaml", "folder/none.yaml", "http://h", "a:b.yaml", ""] {
+            assert_eq!(hint(file), None, "{file}");
         }
         assert!(is_url("HTTPS://h") && is_url("grpc://h") && !is_url("http.yaml"));
     }

@@ -26,14 +26,14 @@ pub struct Overrides {
     pub var: Vec<Variable>,
     /// Number of users, in closed load; where the file has stages, a constant number, and only
     /// together with --duration
-    #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    #[arg(long, value_name = "N", conflicts_with = "rate", value_parser = whole(1_000_000), allow_negative_numbers = true)]
     pub users: Option<u32>,
     /// Iterations per second, or per the file's unit, in open load; where the file has stages, a
     /// constant rate, and only together with --duration
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub rate: Option<Amount>,
     /// Time for which the load is held, such as 30s or 5m
-    #[arg(long, value_name = "TIME", value_parser = checked_duration)]
+    #[arg(long, value_name = "TIME", value_parser = checked_duration, allow_hyphen_values = true)]
     pub duration: Option<String>,
     /// Send only requests with one of these tags, besides what users do at their start and end
     #[arg(long, value_name = "NAME[=VALUE]")]
@@ -41,6 +41,17 @@ pub struct Overrides {
     /// Leave out requests with one of these tags
     #[arg(long, value_name = "NAME[=VALUE]")]
     pub exclude_tags: Vec<Tag>,
+}
+
+/// Returns a reader of whole numbers from 1 to `most`.
+pub fn whole(most: u32) -> impl Fn(&str) -> Result<u32, String> + Clone + Send + Sync + 'static {
+    move |text| {
+        let number = text
+            .parse()
+            .ok()
+            .filter(|number| (1..=most).contains(number));
+        number.ok_or_else(|| format!("must be a whole number from 1 to {most}"))
+    }
 }
 
 /// Replacement of a target's URL.

@@ -17,7 +17,7 @@ use super::listen::{self, Fleet};
 use super::objects::{KeyFile, Sources};
 use super::one_liner;
 use super::output::{self, note};
-use super::overrides::{Overrides, Place};
+use super::overrides::{Overrides, Place, whole};
 use super::progress::{Display, Kind};
 use super::reports::Files;
 use crate::crd::{self, Checked};
@@ -62,8 +62,8 @@ pub struct Options {
     #[arg(long, value_name = "FILE")]
     samples: Option<PathBuf>,
     /// Number of cores that generate the load [default: all]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1024))]
-    cores: Option<u16>,
+    #[arg(long, value_name = "N", value_parser = whole(1024), allow_negative_numbers = true)]
+    cores: Option<u32>,
     /// Read a key of a Secret from a file
     #[arg(long, value_name = "NAME/KEY=FILE")]
     secret: Vec<KeyFile>,
@@ -123,6 +123,11 @@ pub fn run(mut options: Options) -> Exit {
 /// run.
 fn read(options: &mut Options) -> Result<(Documents, Option<String>), Problem> {
     let is_url = |argument: &String| one_liner::is_url(argument);
+    if let [argument] = &options.files[..]
+        && let Some(hint) = one_liner::hint(argument)
+    {
+        return Err(Problem::new(argument, hint));
+    }
     match &options.files[..] {
         [url] if is_url(url) => {
             let yaml = options.one_liner.test(url, &mut options.overrides)?;
@@ -278,7 +283,9 @@ async fn carry_out_all(
     prepared: Vec<Prepared>,
     signals: &Signals,
 ) -> anyhow::Result<Exit> {
-    let cores = options.cores.map_or_else(worker::usable_cores, usize::from);
+    let cores = options
+        .cores
+        .map_or_else(worker::usable_cores, |cores| cores as usize);
     let log = open_request_log(options, &prepared)?;
     let mut results = Vec::new();
     let mut worst = Exit::Passed;

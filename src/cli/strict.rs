@@ -446,6 +446,16 @@ mod tests {
     }
 
     #[test]
+    fn every_pattern_is_told_in_words() {
+        let without: Vec<_> = PATTERNS
+            .keys()
+            .filter(|pattern| **pattern != duration::PATTERN)
+            .filter(|pattern| schema::pattern_in_words(pattern).is_none())
+            .collect();
+        assert!(PATTERNS.len() > 15 && without.is_empty(), "{without:#?}");
+    }
+
+    #[test]
     fn every_keyword_of_the_schema_is_known() {
         let mut unknown = Vec::new();
         each_schema(&SCHEMA, &mut |keyword, value| {

@@ -337,9 +337,41 @@ fn each_child(schema: &mut Value, visit: &mut dyn FnMut(&mut Value)) {
 }
 
 /// Describes a pattern of the schema: the words after "must" in a message. `None` for a pattern
-/// that has none.
+/// that has none, as that of durations, which say themselves what is wrong.
 pub fn pattern_in_words(pattern: &str) -> Option<&'static str> {
     Some(match pattern {
+        r"^(https?|grpcs?)://[^@?#{}\s]+$" => {
+            "be a URL that begins with http://, https://, grpc:// or grpcs:// in lower case, without a user name, query or fragment"
+        }
+        r"^https?://[^@#{}\s]+$" => {
+            "be a URL that begins with http:// or https:// in lower case, without a user name or fragment"
+        }
+        r"^http://[^@?#/{}\s]+/?$" => {
+            "be a URL such as http://proxy:3128, without a user name or path"
+        }
+        "^/" => "begin with /",
+        "^[A-Za-z_][A-Za-z0-9_]*$" => {
+            "begin with a letter or underscore and hold only letters, digits and underscores"
+        }
+        "^[A-Za-z][A-Za-z0-9_]*$" => {
+            "begin with a letter and hold only letters, digits and underscores"
+        }
+        "^[A-Za-z_][A-Za-z0-9_.]*/[A-Za-z_][A-Za-z0-9_]*$" => {
+            "be the full name of a method, such as package.Service/Method"
+        }
+        "^[!-~ ]+$" => "hold only printable characters of ASCII",
+        r#"^[^"\r\n]+$"# => "hold no quotes and no line breaks",
+        "^[^/]+(/[^/]+)*$" => "be a path without / at its ends and without //",
+        r"^[!#-&(-/:-@\[-^`{-~]+$" => {
+            "hold only marks of ASCII: no letters, digits, quotes, underscores and spaces"
+        }
+        expr if expr.starts_with(r"^(p\(") => {
+            "be an aggregate, a comparison and a bound, such as p(95) < 200ms"
+        }
+        "^[-a-z0-9]+$" => "hold only lower case letters, digits and dashes",
+        "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$" => {
+            "hold only lower case letters, digits and dashes, with a letter or digit at its ends"
+        }
         TEST_NAME => {
             "begin with a lower case letter and hold only lower case letters, digits and dashes"
         }

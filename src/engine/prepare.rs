@@ -342,6 +342,7 @@ fn compile_programs(
         let nth = served.iter().position(|served| served.target == target)?;
         Some(Calls {
             descriptors: &served[nth].descriptors,
+            late_types: served[nth].late_types.as_ref(),
             route: targets + nth,
         })
     });

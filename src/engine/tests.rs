@@ -14,9 +14,11 @@ mod malformed;
 mod names;
 mod once;
 mod pace;
+mod pages;
 mod policy;
 mod preflight;
 mod refusals;
+mod reported;
 mod request_log;
 mod server;
 mod streaming;
@@ -129,6 +131,7 @@ fn step_of(request: RequestStep) -> Step {
         for_each: None,
         on_failure: OnFailure::AbortTask,
         action: Action::Request(Box::new(request)),
+        repetition: None,
     }
 }
 

@@ -183,8 +183,8 @@ impl Check {
     }
 }
 
-/// Writes the check as messages show it. Templates are shown as they are written, since the values
-/// they give may be secret.
+/// Writes the check as messages show it, its templates as they are written: their values are known
+/// when an answer is judged.
 impl std::fmt::Display for Check {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let conditions = |f: &mut std::fmt::Formatter<'_>, must: &[Condition]| {

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::facts::Fact;
-use super::{Cel, JsonPath, Pattern};
+use super::{Cel, JsonPath, JsonTemplate, Pattern};
 
 /// Largest number of values that a step extracts.
 pub const MAX_EXTRACTS: usize = 16;
@@ -29,7 +29,7 @@ pub struct Extract {
     pub default: Option<Value>,
 }
 
-/// Part of an answer that a value is taken from.
+/// Source of a value that is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ExtractFrom {
@@ -48,6 +48,8 @@ pub enum ExtractFrom {
     Cookie(String),
     /// The whole body; text.
     Body,
+    /// Value of expressions, made after all that comes out of the answer.
+    Value(JsonTemplate),
 }
 
 /// A number of each answer that is kept as a metric.
@@ -109,12 +111,13 @@ pub struct Trend {
 }
 
 impl ExtractFrom {
-    /// Fact of the answer that the value is taken from.
-    pub fn fact(&self) -> Fact {
+    /// Fact of the answer that the value is taken from; `None` for one that is made of variables.
+    pub fn fact(&self) -> Option<Fact> {
         match self {
-            Self::JsonPath { .. } | Self::Regex(_) | Self::Body => Fact::Body,
-            Self::Header(_) => Fact::Headers,
-            Self::Cookie(_) => Fact::Cookies,
+            Self::JsonPath { .. } | Self::Regex(_) | Self::Body => Some(Fact::Body),
+            Self::Header(_) => Some(Fact::Headers),
+            Self::Cookie(_) => Some(Fact::Cookies),
+            Self::Value(_) => None,
         }
     }
 }
@@ -128,6 +131,7 @@ impl fmt::Display for ExtractFrom {
             Self::Header(name) => write!(f, "header {name}"),
             Self::Cookie(name) => write!(f, "cookie {name}"),
             Self::Body => f.write_str("body"),
+            Self::Value(template) => write!(f, "value {template}"),
         }
     }
 }

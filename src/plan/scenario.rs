@@ -146,9 +146,52 @@ pub struct Step {
     pub on_failure: OnFailure,
     /// Action of the step.
     pub action: Action,
+    /// Number of this time, from 1, among the times that a repeated step is carried out, where each
+    /// is a step of its own; `None` for any other step.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub repetition: Option<u32>,
+}
+
+/// Most times that a step is carried out as steps of their own.
+pub const MAX_SEPARATE: u32 = 64;
+
+/// Returns the steps with their places in the list as its author wrote it, in which the times that
+/// a step is carried out are one.
+pub fn written_places(steps: &[Step]) -> impl Iterator<Item = (usize, &Step)> {
+    let mut written = 0;
+    steps.iter().map(move |step| {
+        written += usize::from(step.repetition.is_none_or(|nth| nth == 1));
+        (written - 1, step)
+    })
 }
 
 impl Step {
+    /// Makes a step of each time that the request is carried out, called `NAME 1`, `NAME 2` and so
+    /// on, with pauses as steps between them.
+    pub fn separated(mut self) -> Vec<Self> {
+        let Some(Repeat { count, every, .. }) = self.repeat.take() else {
+            return vec![self];
+        };
+        let mut steps = Vec::new();
+        for nth in 1..=count {
+            let mut step = Self {
+                repetition: Some(nth),
+                ..self.clone()
+            };
+            if nth > 1 && !every.is_zero() {
+                steps.push(Self {
+                    action: Action::Pause(ThinkTime::constant(every)),
+                    ..step.clone()
+                });
+            }
+            if let Action::Request(request) = &mut step.action {
+                request.name = format!("{} {nth}", request.name);
+            }
+            steps.push(step);
+        }
+        steps
+    }
+
     /// Tells whether the step has a condition, a repetition or a list.
     pub fn has_flow(&self) -> bool {
         self.condition.is_some() || self.repeat.is_some() || self.for_each.is_some()

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::names::{Declared, Names, Slot};
-use super::{Action, Order, Plan, Scenario, Section, Step, Written};
+use super::{Action, Order, Plan, Scenario, Section, Step, Written, written_places};
 
 /// Names that one step sets, and the block that it calls.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,8 @@ pub struct StepNames<'a> {
     pub item: Option<&'a str>,
     /// Name of the block that it calls.
     pub call: Option<&'a str>,
+    /// True if it is carried out several times, so that it sees what it extracted before.
+    pub repeats: bool,
 }
 
 /// All lists of steps of a scenario, reduced to the names they set.
@@ -191,13 +193,17 @@ impl SymbolTable {
         names
     }
 
-    /// Names known within a step: those before it, and its own item.
+    /// Names known within a step: those before it, its own item, and what it extracted the time
+    /// before.
     pub fn within(&self, names: &Names, step_names: &StepNames<'_>) -> Names {
         let mut names = names.clone();
         step_names
             .item
             .iter()
             .for_each(|name| self.declare(&mut names, name));
+        if step_names.repeats {
+            self.after(&mut names, step_names);
+        }
         names
     }
 
@@ -269,7 +275,7 @@ fn each_step_of<'a>(
             Section::Block(_) => symbols.block_names(),
         };
         let section = written.section(section);
-        for (i, step) in steps.iter().enumerate() {
+        for (i, step) in written_places(steps) {
             let step_names = StepNames::from(step);
             visit(
                 step,
@@ -284,6 +290,7 @@ fn each_step_of<'a>(
 impl<'a> From<&'a Step> for StepNames<'a> {
     fn from(step: &'a Step) -> Self {
         let item = step.for_each.as_ref().map(|each| each.name.as_str());
+        let repeats = step.repeat.is_some() || item.is_some() || step.repetition.is_some();
         match &step.action {
             Action::Request(step) => Self {
                 extracts: step
@@ -293,14 +300,17 @@ impl<'a> From<&'a Step> for StepNames<'a> {
                     .collect(),
                 item,
                 call: None,
+                repeats,
             },
             Action::Call(block) => Self {
                 extracts: vec![],
                 item,
                 call: Some(block),
+                repeats,
             },
             Action::Pause(_) => Self {
                 item,
+                repeats,
                 ..Self::default()
             },
         }
@@ -361,6 +371,23 @@ mod tests {
         symbols.after(&mut names, &calls("b"));
         assert_eq!(known(&names), ["found", "inner"]);
         assert_eq!(known(&symbols.block_names()), ["found", "inner", "item"]);
+    }
+
+    #[test]
+    fn a_step_that_is_repeated_sees_what_it_found_before() {
+        let once = sets(&["found"]);
+        let again = StepNames {
+            repeats: true,
+            ..once.clone()
+        };
+        let outline = Outline {
+            others: vec![once.clone()],
+            ..Outline::default()
+        };
+        let symbols = SymbolTable::new(Names::default(), 0, &outline);
+        let names = symbols.user_names();
+        assert_eq!(known(&symbols.within(&names, &once)), [""; 0]);
+        assert_eq!(known(&symbols.within(&names, &again)), ["found"]);
     }
 
     #[test]

@@ -296,11 +296,11 @@ impl Threshold {
 
 fn parse_aggregate(metric: Metric, text: &str) -> Result<Aggregate, String> {
     let wrong = || {
-        format!(
-            "{text:?} is not an aggregate of {}; use {}",
-            metric.name(),
-            metric.aggregates().join(", ")
-        )
+        let (name, known) = (metric.name(), metric.aggregates().join(", "));
+        match text {
+            "" => format!("an aggregate of {name} goes before the comparison: {known}"),
+            text => format!("{text:?} is not an aggregate of {name}; use {known}"),
+        }
     };
     let percentile = text
         .strip_prefix("p(")

@@ -101,6 +101,8 @@ spec:
       - {{name: fail, onFailure: Continue, http: {{method: POST, path: /fail, headers: {{X-Session: "{{{{ t }}}}"}}, body: "{{{{ password }}}} {{{{ key }}}}"}}}}
       - {{name: quote, onFailure: Continue, http: {{method: POST, path: /quote, body: "{{{{ t }}}}"}}, checks: [{{jsonPath: $.heard, equals: nothing}}]}}
       - {{name: part, onFailure: Continue, http: {{path: /parts}}, checks: [{{jsonPath: "$.parts[2]", equals: nothing}}]}}
+      - {{name: compare, onFailure: Continue, http: {{path: /parts}}, checks: [{{jsonPath: "$.parts[2]", equals: "{{{{ password }}}} of {{{{ key }}}}"}}]}}
+      - {{name: encode, onFailure: Continue, http: {{path: /parts}}, checks: [{{jsonPath: "$.parts[2]", in: ["{{{{ base64(key) }}}}", "{{{{ t }}}}"]}}]}}
       - {{name: lost, onFailure: Continue, http: {{path: /parts}}, extract: {{lost: {{jsonPath: $.none}}}}}}
   load:
     closed: {{users: 2, duration: 1s}}

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 mod canary;
+mod conversation;
 mod inputs;
 mod offered;
 mod one_liner;

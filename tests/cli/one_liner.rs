@@ -51,6 +51,22 @@ fn a_printed_test_is_a_file_to_keep() {
 }
 
 #[test]
+fn a_body_may_be_the_text_of_a_file() {
+    let scratch = Scratch::new();
+    let file = scratch.file(
+        "body.json",
+        "\u{feff}{\"b\": 1.0, \"a\": \"{{ user.id }}\"}\n",
+    );
+    let from = format!("@{file}");
+    let run = ["run", "HTTP://h/x", "--json-body", &from, "--print"];
+    let printed = starling(&run).with_code(0).stdout;
+    let test: serde_json::Value = serde_saphyr::from_str(&printed).expect("YAML");
+    assert_eq!(test["spec"]["target"]["url"], "http://h");
+    let json = &test["spec"]["steps"][0]["http"]["json"];
+    assert_eq!(json, "{\"b\": 1.0, \"a\": \"{{ user.id }}\"}\n");
+}
+
+#[test]
 fn what_is_no_test_says_what_to_write() {
     let url = "http://127.0.0.1:1/";
     for (arguments, said) in [
@@ -61,6 +77,28 @@ fn what_is_no_test_says_what_to_write() {
             "--method: goes with a URL",
         ),
         (&["run", "http:///x"], "empty host"),
+        (
+            &["run", "127.0.0.1:1/x", "--print"],
+            "a URL begins with its scheme: http://127.0.0.1:1/x",
+        ),
+        (&["run", "ws://h/"], "ws:// is no scheme of a target"),
+        (
+            &["run", url, "--duration", "-1s"],
+            "\"-1s\" is not a duration",
+        ),
+        (&["run", url, "--rate", "-1"], "must be a number from 0.001"),
+        (
+            &["run", url, "--users", "1.5"],
+            "must be a whole number from 1 to 1000000",
+        ),
+        (
+            &["run", url, "--json-body", "@none.json"],
+            "--json-body: \"none.json\" cannot be read",
+        ),
+        (
+            &["run", url, "--expect", "failures < 1%", "--print"],
+            "an aggregate of failures goes before the comparison: rate",
+        ),
         (
             &["run", url, "--expect", "p(95) is low", "--print"],
             "thresholds",

@@ -17,13 +17,14 @@ use crate::plan::*;
 const MAX_RECORD_NAME: usize = 63;
 
 impl Context<'_> {
-    /// Converts the values that a step takes out of its answers, which are of `kind`. `path` is
-    /// that of the map, `names` are those known before the step.
+    /// Converts the values that a step takes out of its answers, which are of `kind`, in the order
+    /// in which they are made. `path` is that of the map, `names` are those known before the step
+    /// and `after` those after it.
     pub(super) fn extracts(
         &mut self,
         path: &str,
         specs: &BTreeMap<String, ExtractSpec>,
-        names: &Names,
+        (names, after): (&Names, &Names),
         kind: AnswerKind,
     ) -> Vec<Extract> {
         self.at_most(path, specs.len(), MAX_EXTRACTS, "values");
@@ -41,7 +42,7 @@ impl Context<'_> {
                     .add(&path, "hides the feeder of the same name"),
             }
             let default = self.default_value(&path, spec.default.as_ref());
-            if let Some(from) = self.extract_from(&path, spec, kind) {
+            if let Some(from) = self.extract_from(&path, spec, after, kind) {
                 extracts.push(Extract {
                     name: name.clone(),
                     from,
@@ -49,6 +50,8 @@ impl Context<'_> {
                 });
             }
         }
+        // those may use all that came out of the answer
+        extracts.sort_by_key(|extract| matches!(extract.from, ExtractFrom::Value(_)));
         extracts
     }
 
@@ -63,6 +66,7 @@ impl Context<'_> {
         &mut self,
         path: &str,
         spec: &ExtractSpec,
+        after: &Names,
         kind: AnswerKind,
     ) -> Option<ExtractFrom> {
         let ExtractSpec {
@@ -91,8 +95,13 @@ impl Context<'_> {
                     .add(path, "body: false takes nothing; write body: true");
                 return None;
             }
+            ExtractFromSpec::Value(value) => ExtractFrom::Value(
+                self.knowing(after.clone(), |context| context.json(&field, value))?,
+            ),
         };
-        self.problems.take(&field, kind.check(from.fact()))?;
+        if let Some(fact) = from.fact() {
+            self.problems.take(&field, kind.check(fact))?;
+        }
         Some(from)
     }
 

@@ -249,7 +249,8 @@ fn check_extent(path: &str, load: &Load, problems: &mut Problems) {
     }
     if let Some(length) = load
         .length()
-        .filter(|length| length.is_zero() || *length > MAX_LENGTH)
+        // what cannot be read lasts no time
+        .filter(|length| length.is_zero() && !problems.is_any_below(path) || *length > MAX_LENGTH)
     {
         problems.add(
             path,

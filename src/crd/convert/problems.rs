@@ -36,6 +36,15 @@ impl Problems {
         self.over || self.found.len() >= MAX_PROBLEMS
     }
 
+    /// Tells whether there is a mistake in a field below `path`.
+    pub(super) fn is_any_below(&self, path: &str) -> bool {
+        let is_below = |found: &Problem| {
+            let rest = found.path.strip_prefix(path);
+            rest.is_some_and(|rest| rest.starts_with(['.', '[']))
+        };
+        self.found.iter().any(is_below)
+    }
+
     /// Adds a mistake in the field at `path`.
     pub(super) fn add(&mut self, path: impl Into<String>, message: impl Into<String>) {
         if self.are_complete() {
@@ -91,8 +100,19 @@ impl Problems {
         field: &str,
         names: impl Iterator<Item = impl Into<Option<&'a str>>>,
     ) {
+        self.unique_at(path, field, names.enumerate());
+    }
+
+    /// Adds mistakes like [`unique`](Self::unique), for names that come with their places in the
+    /// list.
+    pub(super) fn unique_at<'a>(
+        &mut self,
+        path: &str,
+        field: &str,
+        names: impl Iterator<Item = (usize, impl Into<Option<&'a str>>)>,
+    ) {
         let mut seen = HashSet::new();
-        for (i, name) in names.enumerate() {
+        for (i, name) in names {
             if let Some(name) = name.into()
                 && !seen.insert(name)
             {

@@ -21,8 +21,8 @@ impl Context<'_> {
         let steps = scenarios
             .iter()
             .flat_map(ScenarioSpec::steps)
-            .filter(|step| step.is_request())
-            .count()
+            .map(StepSpec::requests)
+            .sum::<usize>()
             + beside;
         if steps > MAX_STEPS {
             self.problems.add(

@@ -28,15 +28,23 @@ impl Context<'_> {
             self.names = symbols.within(&after, &step_names);
             let mut known = self.names.clone();
             symbols.after(&mut known, &step_names);
-            checked.extend(self.step(&format!("{path}[{i}]"), step, &known));
+            let converted = self.step(&format!("{path}[{i}]"), step, &known);
+            checked.extend(
+                converted
+                    .into_iter()
+                    .flat_map(|converted| match &step.repeat {
+                        Some(repeat) if repeat.separate => converted.separated(),
+                        _ => vec![converted],
+                    }),
+            );
             symbols.after(&mut after, &step_names);
             self.names = after;
         }
-        let names = checked.iter().map(|step: &Step| match &step.action {
-            Action::Request(request) => Some(request.name.as_str()),
-            Action::Call(_) | Action::Pause(_) => None,
+        let names = written_places(&checked).map(|(place, step)| match &step.action {
+            Action::Request(request) => (place, Some(request.name.as_str())),
+            Action::Call(_) | Action::Pause(_) => (place, None),
         });
-        self.problems.unique(path, "name", names);
+        self.problems.unique_at(path, "name", names);
         checked
     }
 
@@ -64,7 +72,12 @@ impl Context<'_> {
                 "repeat and forEach exclude each other; put one of them into a block",
             );
         }
-        let action = self.action(path, step)?;
+        if step.repeat.as_ref().is_some_and(|repeat| repeat.separate) && !step.is_request() {
+            let why = "goes with a request only; write the steps of a block here";
+            self.problems.add(format!("{path}.repeat.separate"), why);
+            return None;
+        }
+        let action = self.action(path, step, after)?;
         if !matches!(action, Action::Request(_)) {
             self.only_of_requests(path, step);
         }
@@ -74,11 +87,13 @@ impl Context<'_> {
             for_each,
             on_failure: *on_failure,
             action,
+            repetition: None,
         })
     }
 
-    /// Checks what the step at `path` does; `None` if there is a mistake in it.
-    fn action(&mut self, path: &str, step: &StepSpec) -> Option<Action> {
+    /// Checks what the step at `path` does; `None` if there is a mistake in it. `after` are the
+    /// names known after the step.
+    fn action(&mut self, path: &str, step: &StepSpec, after: &Names) -> Option<Action> {
         let StepSpec {
             http,
             grpc,
@@ -89,11 +104,11 @@ impl Context<'_> {
         Some(match (http, grpc, call, pause) {
             (Some(http), None, None, None) => {
                 let call = self.http_call(&format!("{path}.http"), http);
-                Action::Request(Box::new(self.request(path, step, call)?))
+                Action::Request(Box::new(self.request(path, step, after, call)?))
             }
             (None, Some(grpc), None, None) => {
                 let call = self.grpc_call(&format!("{path}.grpc"), grpc);
-                Action::Request(Box::new(self.request(path, step, call)?))
+                Action::Request(Box::new(self.request(path, step, after, call)?))
             }
             (None, None, Some(block), None) => Action::Call(block.clone()),
             (None, None, None, Some(pause)) => {
@@ -144,7 +159,13 @@ impl Context<'_> {
             until,
             max,
             every,
+            separate,
         } = repeat;
+        if *separate && count.is_none_or(|count| count > MAX_SEPARATE) {
+            let why = format!("goes with a count of at most {MAX_SEPARATE} only");
+            self.problems.add(format!("{path}.separate"), why);
+            return None;
+        }
         let every = every.as_ref().map_or(Duration::ZERO, |text| {
             self.problems.duration(&format!("{path}.every"), text)
         });
@@ -182,11 +203,13 @@ impl Context<'_> {
 
     /// Checks the request of a step. `call` is the part that belongs to its protocol, with the name
     /// that the request has unless the step gives it one; if it is `None`, because it has a
-    /// mistake, the other fields are checked all the same.
+    /// mistake, the other fields are checked all the same. `after` are the names known after the
+    /// step.
     fn request(
         &mut self,
         path: &str,
         step: &StepSpec,
+        after: &Names,
         call: Option<(String, Protocol)>,
     ) -> Option<RequestStep> {
         let StepSpec {
@@ -216,7 +239,12 @@ impl Context<'_> {
             checks = with_health(checks);
         }
         self.can_match(&format!("{path}.checks"), step, &checks);
-        let extract = self.extracts(&format!("{path}.extract"), extract, &names, answers);
+        let extract = self.extracts(
+            &format!("{path}.extract"),
+            extract,
+            (&names, after),
+            answers,
+        );
         let record = self.records(&format!("{path}.record"), record, &names);
         let (default_name, call) = call?;
         let goodput = goodput
@@ -282,5 +310,6 @@ pub(super) fn step_names(step: &StepSpec) -> StepNames<'_> {
         extracts: step.extract.keys().map(String::as_str).collect(),
         item: step.for_each.as_ref().map(|each| each.name.as_str()),
         call: step.call.as_deref(),
+        repeats: step.repeat.is_some() || step.for_each.is_some(),
     }
 }

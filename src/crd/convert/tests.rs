@@ -586,3 +586,116 @@ fn a_whole_rate_has_the_digest_of_its_integer() {
     assert_eq!(digest_of(json!(800.0)), digest_of(json!(800)));
     assert_ne!(digest_of(json!(800.5)), digest_of(json!(800)));
 }
+
+/// A spec whose only step is repeated and keeps values.
+fn repeated(change: impl FnOnce(&mut Value)) -> Result<Checked, Vec<Problem>> {
+    spec(|s| {
+        let steps = &mut s["scenarios"][0]["tasks"][0]["steps"];
+        *steps = json!([
+            {
+                "name": "turn",
+                "repeat": {"count": 3, "separate": true},
+                "http": {"path": "/{{ length(append(all, name)) }}"},
+                "extract": {"one": {"body": true}, "all": {"value": "{{ append(all, one) }}"}},
+            },
+            {"name": "after", "http": {"path": "/{{ length(all) }}"}},
+        ]);
+        change(steps);
+    })
+}
+
+#[test]
+fn times_that_are_told_apart_are_steps_of_their_own() {
+    let names = |checked: &Checked| -> Vec<String> {
+        let steps = checked.plan.steps();
+        steps.map(|place| place.step.name.clone()).collect()
+    };
+    let checked = repeated(|_| {}).unwrap();
+    assert_eq!(names(&checked), ["turn 1", "turn 2", "turn 3", "after"]);
+    let paused = repeated(|steps| steps[0]["repeat"]["every"] = json!("1s")).unwrap();
+    assert_eq!(paused.plan.scenarios[0].tasks[0].steps.len(), 6);
+    let written = serde_json::to_string(&paused.plan).unwrap();
+    assert_eq!(serde_json::from_str::<Plan>(&written).unwrap(), paused.plan);
+    let mut places = Vec::new();
+    symbols::each_step(&paused.plan, Names::default(), |_, path, _| {
+        places.push(path.to_owned());
+    });
+    let task = "spec.scenarios[0].tasks[0].steps";
+    let written = [0, 0, 0, 0, 0, 1].map(|place| format!("{task}[{place}]"));
+    assert_eq!(places, written, "as the author has them");
+    let selected = spec(|s| {
+        s["scenarios"][0]["tasks"][0]["steps"][0]["name"] = json!("x");
+        s["scenarios"][0]["tasks"][0]["steps"][0]["repeat"] = json!({"count": 2, "separate": true});
+        s["thresholds"][0]["select"] = json!({"step": "x 2"});
+    });
+    assert!(selected.is_ok(), "{selected:?}");
+}
+
+#[test]
+fn mistakes_of_times_that_are_told_apart_have_their_field_paths() {
+    let at = |change: fn(&mut Value)| -> Vec<String> {
+        let problems = repeated(change).expect_err("was accepted");
+        problems
+            .into_iter()
+            .map(|problem| problem.to_string())
+            .collect()
+    };
+    let path = "spec.scenarios[0].tasks[0].steps";
+    let too_many = format!("{path}[0].repeat.separate: goes with a count of at most 64 only");
+    assert_eq!(
+        at(|steps| steps[0]["repeat"]["count"] = json!(65)),
+        [too_many.clone()]
+    );
+    let until = |steps: &mut Value| {
+        steps[0]["repeat"] = json!({"until": "true", "max": 2, "separate": true});
+    };
+    assert_eq!(at(until), [too_many]);
+    assert_eq!(
+        at(|steps| steps[1] =
+            json!({"pause": {"constant": "1s"}, "repeat": {"count": 2, "separate": true}}))[0],
+        format!(
+            "{path}[1].repeat.separate: goes with a request only; write the steps of a block here"
+        )
+    );
+    assert_eq!(
+        at(|steps| steps[1]["name"] = json!("turn 2")),
+        [format!("{path}[1].name: \"turn 2\" is there twice")]
+    );
+}
+
+#[test]
+fn a_duration_that_cannot_be_read_is_one_mistake() {
+    assert_eq!(
+        refused_at(|s| s["load"]["closed"]["duration"] = json!("PT1M")),
+        ["spec.load.closed.duration"]
+    );
+    assert_eq!(
+        refused_at(|s| s["load"]["closed"]["duration"] = json!("0s")),
+        ["spec.load"]
+    );
+}
+
+#[test]
+fn values_that_are_made_after_an_answer_name_what_is_known_then() {
+    let refused = |value: &str| {
+        let problems = repeated(|steps| steps[0]["extract"]["all"]["value"] = json!(value));
+        let problems = problems.expect_err("was accepted");
+        assert_eq!(
+            problems[0].path,
+            "spec.scenarios[0].tasks[0].steps[0].extract.all.value"
+        );
+    };
+    refused("{{ nobody }}");
+    refused("{{ append(all) }}");
+    // a step that is carried out once does not know what it will extract
+    let once = repeated(|steps| steps[0]["repeat"] = json!(null)).expect_err("was accepted");
+    assert_eq!(
+        once[0].path,
+        "spec.scenarios[0].tasks[0].steps[0].http.path"
+    );
+    // made last, whatever they are called
+    let checked = repeated(|steps| steps[0]["extract"]["a"] = json!({"value": [1]})).unwrap();
+    let step = checked.plan.steps().next().unwrap().step.clone();
+    let order: Vec<&str> = step.extract.iter().map(|e| e.name.as_str()).collect();
+    assert_eq!(order, ["one", "a", "all"]);
+}

@@ -7,9 +7,9 @@ use serde_json::Value;
 use super::OneOf;
 use crate::plan::Unit;
 
-/// Source of a value in the answer: exactly one of `jsonPath`, `regex`, `header`, `cookie` and
-/// `body`. An answer without the value makes the request a failure of class `extract`, unless there
-/// is a `default`.
+/// Source of a value: exactly one of `jsonPath`, `regex`, `header`, `cookie`, `body` and `value`. An
+/// answer without the value makes the request a failure of class `extract`, unless there is a
+/// `default`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ExtractSpec {
     /// Part of the answer that holds the value.
@@ -24,7 +24,7 @@ pub struct ExtractSpec {
     pub default: Option<Value>,
 }
 
-/// Part of an answer that a value is taken from.
+/// Source of a value that is kept.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub enum ExtractFromSpec {
@@ -39,6 +39,10 @@ pub enum ExtractFromSpec {
     Cookie(#[schemars(length(min = 1, max = 128))] String),
     /// `true` takes the whole body, as text.
     Body(bool),
+    /// Any value, whose text is a template, in place of one of the answer. It may use what the step
+    /// took out of the answer, and the value that the name had before: `"{{ append(history, answer)
+    /// }}"` makes a list that grows. Several are made in the order of their names.
+    Value(#[schemars(schema_with = "crate::crd::schema::free_value")] Value),
 }
 
 /// A number of each successful answer, kept as a metric of its own that thresholds may judge. An

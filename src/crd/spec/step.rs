@@ -80,8 +80,9 @@ pub struct StepSpec {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(length(max = 16), extend("x-kubernetes-list-type" = "atomic"))]
     pub checks: Vec<CheckSpec>,
-    /// Values taken out of the answer, by the name that later steps use: `{{ NAME }}`. They last
-    /// for the iteration, those of `onStart` as long as the user.
+    /// Values taken out of the answer, or made of it, by the name that later steps use:
+    /// `{{ NAME }}`. They last for the iteration, those of `onStart` as long as the user. With
+    /// `repeat` and `forEach` the step itself sees those of the time before.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 16))]
     pub extract: BTreeMap<String, ExtractSpec>,
@@ -104,6 +105,16 @@ impl StepSpec {
     /// Returns whether the step sends a request, by whatever protocol.
     pub fn is_request(&self) -> bool {
         self.http.is_some() || self.grpc.is_some()
+    }
+
+    /// Number of requests that results tell from each other.
+    pub fn requests(&self) -> usize {
+        let separate = self.repeat.as_ref().filter(|repeat| repeat.separate);
+        match separate.and_then(|repeat| repeat.count) {
+            _ if !self.is_request() => 0,
+            Some(count) => count as usize,
+            None => 1,
+        }
     }
 
     /// Kind of the answers to a step that is a request.
@@ -138,6 +149,11 @@ pub struct RepeatSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "crate::crd::schema::optional_duration")]
     pub every: Option<String>,
+    /// True if results and thresholds tell the times from each other, as steps called `NAME 1`,
+    /// `NAME 2` and so on, for example the turns of a conversation. Goes with a `count` of at most
+    /// 64 and a request; `if` is evaluated before each time.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub separate: bool,
 }
 
 /// Repetition of a step for each item of an array.

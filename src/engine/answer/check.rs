@@ -79,21 +79,21 @@ impl PreparedCheck {
                 let node = path.first(facts.json()?)?;
                 match node {
                     Some(Value::Number(number)) if facts.grpc_status.is_some() => {
-                        Ok(judge_number(must, number, store)?)
+                        judge_number(must, number, store)
                     }
-                    _ => Ok(judge_part(must, node.map(Part::Json), store)?),
+                    _ => judge_part(must, node.map(Part::Json), store),
                 }
             }
             Check::Cel(cel) => match cel.is_true(Some(facts), store) {
-                Ok(is_true) => Ok(found(is_true, is_true)?),
+                Ok(is_true) => found(is_true, is_true),
                 Err(why) => Err(why.into()),
             },
-            _ => Ok(self.judge_fact(facts, store)?),
+            _ => self.judge_fact(facts, store),
         }
     }
 
     /// Applies a check that reads its fact without an expression.
-    fn judge_fact(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<(), String> {
+    fn judge_fact(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<(), Unfit> {
         match &self.check {
             Check::Status(ranges) => found(
                 ranges.iter().any(|range| range.contains(facts.status)),
@@ -140,15 +140,15 @@ fn prepare(
     Ok(prepared)
 }
 
-fn found(fits: bool, what: impl std::fmt::Display) -> Result<(), String> {
+fn found(fits: bool, what: impl std::fmt::Display) -> Result<(), Unfit> {
     if fits {
         Ok(())
     } else {
-        Err(format!("found {what}"))
+        Err(format!("found {what}").into())
     }
 }
 
-fn within(count: u64, at_least: Option<u64>, at_most: Option<u64>) -> Result<(), String> {
+fn within(count: u64, at_least: Option<u64>, at_most: Option<u64>) -> Result<(), Unfit> {
     let fits =
         at_least.is_none_or(|least| count >= least) && at_most.is_none_or(|most| count <= most);
     found(fits, count)
@@ -158,14 +158,14 @@ fn judge_body(
     must: &[PreparedCondition],
     facts: &Facts<'_>,
     store: &mut impl Store,
-) -> Result<(), String> {
+) -> Result<(), Unfit> {
     match judge_part(must, Some(Part::Text(facts.body)), store) {
         // what is in the part that is kept is in the whole, but what equals it does not equal the
         // whole
         Ok(()) if facts.truncated && must.iter().any(PreparedCondition::is_of_whole) => {
-            Err(facts.cut())
+            Err(facts.cut().into())
         }
-        Err(why) if facts.truncated => Err(format!("{why}; {}", facts.cut())),
+        Err(why) if facts.truncated => Err(why.and(&facts.cut())),
         outcome => outcome,
     }
 }
@@ -176,7 +176,7 @@ fn judge_number(
     must: &[PreparedCondition],
     number: &Number,
     store: &mut impl Store,
-) -> Result<(), String> {
+) -> Result<(), Unfit> {
     let text = Value::String(number.to_string());
     let plain = Value::Number(number.clone());
     must.iter().try_for_each(|condition| {
@@ -194,7 +194,7 @@ fn judge_part(
     must: &[PreparedCondition],
     part: Option<Part<'_>>,
     store: &mut impl Store,
-) -> Result<(), String> {
+) -> Result<(), Unfit> {
     match part {
         Some(part) => must
             .iter()
@@ -209,7 +209,7 @@ fn judge_values<'a>(
     must: &[PreparedCondition],
     store: &mut impl Store,
     values: impl FnOnce(&mut dyn FnMut(&'a [u8]) -> Option<()>) -> Option<()>,
-) -> Result<(), String> {
+) -> Result<(), Unfit> {
     let mut outcome = None;
     let passed = values(
         &mut |value| match judge_part(must, Some(Part::Text(value)), store) {

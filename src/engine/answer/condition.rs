@@ -3,13 +3,15 @@
 
 use std::borrow::Cow;
 use std::cmp::Ordering;
+use std::fmt::Write as _;
 
 use serde_json::{Number, Value};
 
+use super::unfit::Unfit;
 use crate::plan::template::{Compiled, Need, Scope};
 use crate::plan::{Condition, JsonTemplate, Names, Pattern};
 
-/// Longest text that a message shows of a value that was found, in characters.
+/// Longest text that a message shows of a value, in characters.
 const MAX_SHOWN: usize = 60;
 
 /// Condition that is ready to be evaluated.
@@ -31,7 +33,13 @@ pub(super) enum PreparedCondition {
 }
 
 /// Value that a part of an answer is compared with.
-pub(super) enum Expected {
+pub(super) struct Expected {
+    value: ExpectedValue,
+    /// Text that the test has for it, where that is not the value itself.
+    written: Option<String>,
+}
+
+enum ExpectedValue {
     /// Value that is the same for each answer.
     Known(Value),
     /// Template that is rendered for each answer.
@@ -50,18 +58,25 @@ pub(super) enum Part<'a> {
 impl Expected {
     fn new(template: &JsonTemplate, names: &Names) -> Result<Self, String> {
         let compiled = template.compile(names)?;
-        match compiled.as_static() {
-            Some(json) => serde_json::from_slice(json)
-                .map(Self::Known)
-                .map_err(|error| error.to_string()),
-            None => Ok(Self::Rendered(compiled)),
-        }
+        let value = match compiled.as_static() {
+            Some(json) => ExpectedValue::Known(
+                serde_json::from_slice(json).map_err(|error| error.to_string())?,
+            ),
+            None => ExpectedValue::Rendered(compiled),
+        };
+        let written = template.to_string();
+        let is_value =
+            matches!(&value, ExpectedValue::Known(value) if value.to_string() == written);
+        Ok(Self {
+            value,
+            written: (!is_value).then_some(written),
+        })
     }
 
     fn get(&self, scope: &mut impl Scope) -> Result<Cow<'_, Value>, String> {
-        match self {
-            Self::Known(value) => Ok(Cow::Borrowed(value)),
-            Self::Rendered(compiled) => {
+        match &self.value {
+            ExpectedValue::Known(value) => Ok(Cow::Borrowed(value)),
+            ExpectedValue::Rendered(compiled) => {
                 let mut json = Vec::new();
                 compiled
                     .render(scope, &mut json)
@@ -111,43 +126,63 @@ impl PreparedCondition {
         !matches!(self, Self::Exists(_) | Self::Contains(_) | Self::Matches(_))
     }
 
-    /// Returns the feeder rows that the condition reads.
-    pub(super) fn needs(&self) -> &[Need] {
+    /// Returns the value that the condition compares with, if it has one.
+    fn expected(&self) -> Option<&Expected> {
         match self {
-            Self::Equals(Expected::Rendered(compiled))
-            | Self::In(Expected::Rendered(compiled))
-            | Self::Contains(Expected::Rendered(compiled))
-            | Self::Compared(_, Expected::Rendered(compiled)) => compiled.needs(),
-            _ => &[],
+            Self::Equals(expected)
+            | Self::In(expected)
+            | Self::Contains(expected)
+            | Self::Compared(_, expected) => Some(expected),
+            Self::Exists(_) | Self::Matches(_) | Self::Length { .. } => None,
         }
     }
 
-    /// Evaluates the condition on `part`; fails with a message that says what was found.
-    pub(super) fn judge(&self, part: Part<'_>, scope: &mut impl Scope) -> Result<(), String> {
+    /// Returns the feeder rows that the condition reads.
+    pub(super) fn needs(&self) -> &[Need] {
+        match self.expected().map(|expected| &expected.value) {
+            Some(ExpectedValue::Rendered(compiled)) => compiled.needs(),
+            Some(ExpectedValue::Known(_)) | None => &[],
+        }
+    }
+
+    /// Evaluates the condition on `part`; fails with what was found, and with the value of an
+    /// expression that it was compared with.
+    pub(super) fn judge(&self, part: Part<'_>, scope: &mut impl Scope) -> Result<(), Unfit> {
+        let expected = self.expected();
+        let value = expected.map(|expected| expected.get(scope)).transpose()?;
+        let value = value.as_deref().unwrap_or(&Value::Null);
+        let written = expected.and_then(|expected| expected.written.clone());
+        self.compare(part, value).map_err(|found| match written {
+            Some(written) => Unfit::Differs {
+                found,
+                written,
+                given: beginning(value),
+            },
+            None => Unfit::Found(found),
+        })
+    }
+
+    /// Evaluates the condition on `part` with the value that it compares with.
+    fn compare(&self, part: Part<'_>, expected: &Value) -> Result<(), String> {
         let (holds, hint) = match self {
             Self::Exists(exists) => (*exists, ""),
-            Self::Equals(expected) => {
-                let expected = expected.get(scope)?;
-                (part.equals(&expected), part.kind_unless_as(&expected))
-            }
-            Self::In(expected) => {
-                let expected = expected.get(scope)?;
+            Self::Equals(_) => (part.equals(expected), part.kind_unless_as(expected)),
+            Self::In(_) => {
                 let items = expected
                     .as_array()
                     .ok_or("the value to look in is not a list")?;
                 (items.iter().any(|item| part.equals(item)), "")
             }
-            Self::Contains(expected) => (part.contains(&*expected.get(scope)?), ""),
+            Self::Contains(_) => (part.contains(expected), ""),
             Self::Matches(pattern) => (pattern.matches(&part.text()), ""),
             Self::Length { min, max } => match part.length() {
                 Some(length) if (*min..=*max).contains(&length) => (true, ""),
                 Some(length) => return Err(format!("found a length of {length}")),
                 None => (false, "which has no length"),
             },
-            Self::Compared(fits, expected) => {
-                let expected = expected.get(scope)?;
+            Self::Compared(fits, _) => {
                 let bound =
-                    number_of(&expected).ok_or("the value to compare with is not a number")?;
+                    number_of(expected).ok_or("the value to compare with is not a number")?;
                 match part.number() {
                     Some(number) => (compare(&number, &bound).is_some_and(fits), ""),
                     None => (false, "which is not a number"),
@@ -242,6 +277,35 @@ impl Part<'_> {
         } else {
             format!("{start:?}")
         }
+    }
+}
+
+/// Writes the first [`MAX_SHOWN`] characters of a value as JSON, and `…` if there are more.
+fn beginning(value: &Value) -> String {
+    let mut shown = Beginning {
+        text: String::new(),
+        left: MAX_SHOWN,
+    };
+    // fails where there is no room left, so that a large value is not written out only to be cut
+    match write!(shown, "{value}") {
+        Ok(()) => shown.text,
+        Err(_) => shown.text + "…",
+    }
+}
+
+/// Text that has room for so many more characters.
+struct Beginning {
+    text: String,
+    left: usize,
+}
+
+impl std::fmt::Write for Beginning {
+    fn write_str(&mut self, more: &str) -> std::fmt::Result {
+        for c in more.chars() {
+            self.left = self.left.checked_sub(1).ok_or(std::fmt::Error)?;
+            self.text.push(c);
+        }
+        Ok(())
     }
 }
 

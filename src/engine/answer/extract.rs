@@ -7,22 +7,24 @@ use super::unfit::Unfit;
 use super::{Facts, Store};
 use crate::plan::cel::{AnswerParts, CompiledCel, Subject};
 use crate::plan::facts::Fact;
-use crate::plan::template::Need;
-use crate::plan::{ExtractFrom, Names, Record, RecordFrom, Slot};
+use crate::plan::template::{Compiled, Need};
+use crate::plan::{Extract, ExtractFrom, Names, Record, RecordFrom, Slot};
 
 /// Largest number that a histogram holds.
 const MAX_RECORDED: f64 = 1e18;
 
-/// Value that a step takes from its answers.
+/// Value that a step takes from its answers, or makes after them.
 pub(super) struct PreparedExtract {
     /// Name that the test gave the value.
     pub(super) name: String,
     /// User's slot for the value.
     pub(super) slot: Slot,
-    /// Part of the answer that holds the value.
+    /// Source of the value, as messages show it too.
     pub(super) from: ExtractFrom,
+    /// Template of a value that is made of variables.
+    template: Option<Compiled>,
     /// Value for answers that have none.
-    pub(super) default: Option<Value>,
+    default: Option<Value>,
 }
 
 /// Number that a step takes from its answers.
@@ -35,10 +37,47 @@ pub(super) struct PreparedRecord {
 }
 
 impl PreparedExtract {
+    /// Prepares an extract whose value goes into `slot`. Fails if a template names something that
+    /// `names` does not declare.
+    pub(super) fn new(extract: &Extract, slot: Slot, names: &Names) -> Result<Self, String> {
+        let Extract {
+            name,
+            from,
+            default,
+        } = extract;
+        let template = match from {
+            ExtractFrom::Value(template) => Some(template.compile(names)?),
+            _ => None,
+        };
+        Ok(Self {
+            name: name.clone(),
+            slot,
+            from: from.clone(),
+            template,
+            default: default.clone(),
+        })
+    }
+
+    /// Returns the parts of an answer that must be kept for the value.
+    pub(super) fn answer_parts(&self) -> AnswerParts {
+        self.from.fact().map(Fact::answer_parts).unwrap_or_default()
+    }
+
+    /// Returns the feeder rows that the value needs.
+    pub(super) fn feeds(&self) -> &[Need] {
+        self.template.as_ref().map_or(&[], Compiled::needs)
+    }
+
     /// Returns the value, or the default if the answer has none; fails with a message that says
     /// what was found.
-    pub(super) fn value(&self, facts: &Facts<'_>) -> Result<Value, Unfit> {
-        extract(&self.from, facts).or_else(|why| match (why, &self.default) {
+    pub(super) fn value(&self, facts: &Facts<'_>, store: &mut impl Store) -> Result<Value, Unfit> {
+        let value = match &self.template {
+            Some(template) => template
+                .value(store)
+                .map_err(|why| Unfit::Found(why.to_string())),
+            None => extract(&self.from, facts),
+        };
+        value.or_else(|why| match (why, &self.default) {
             (Unfit::Found(_), Some(default)) => Ok(default.clone()),
             (why, _) => Err(why),
         })
@@ -70,6 +109,8 @@ fn extract(from: &ExtractFrom, facts: &Facts<'_>) -> Result<Value, Unfit> {
         ExtractFrom::Cookie(name) => facts.cookie(name).map(text).ok_or_else(nothing),
         ExtractFrom::Body if facts.truncated => Err(facts.cut().into()),
         ExtractFrom::Body => Ok(text(facts.body)),
+        // made by its template
+        ExtractFrom::Value(_) => Err(nothing()),
     }
 }
 

@@ -69,17 +69,16 @@ impl PreparedRules {
             }
         }
         for extract in extracts {
-            match names.get(&extract.name) {
-                Some(Declared::Value(slot)) => rules.extracts.push(PreparedExtract {
-                    name: extract.name.clone(),
-                    slot: *slot,
-                    from: extract.from.clone(),
-                    default: extract.default.clone(),
-                }),
-                _ => problems.push(Problem::new(
-                    format!("{path}.extract.{}", extract.name),
-                    "the name has no place to put its value",
-                )),
+            let prepared = match names.get(&extract.name) {
+                Some(Declared::Value(slot)) => PreparedExtract::new(extract, *slot, names),
+                _ => Err("the name has no place to put its value".to_owned()),
+            };
+            match prepared {
+                Ok(extract) => rules.extracts.push(extract),
+                Err(why) => {
+                    let path = format!("{path}.extract.{}", extract.name);
+                    problems.push(Problem::new(path, why));
+                }
             }
         }
         for (i, (trend, record)) in records.iter().enumerate() {
@@ -107,11 +106,7 @@ impl PreparedRules {
         let parts = checks
             .iter()
             .map(|check| check.parts)
-            .chain(
-                extracts
-                    .iter()
-                    .map(|extract| extract.from.fact().answer_parts()),
-            )
+            .chain(extracts.iter().map(PreparedExtract::answer_parts))
             .chain(records.iter().map(PreparedRecord::answer_parts));
         for AnswerParts { headers, body } in parts {
             needs.head |= headers;
@@ -120,6 +115,7 @@ impl PreparedRules {
         let rows = checks
             .iter()
             .flat_map(|check| &check.feeds)
+            .chain(extracts.iter().flat_map(PreparedExtract::feeds))
             .chain(records.iter().flat_map(PreparedRecord::feeds));
         for row in rows {
             if !feeds.contains(row) {
@@ -162,15 +158,15 @@ impl PreparedRules {
                 Err(why) => {
                     judged.checks_failed += 1;
                     judged.failure.get_or_insert_with(|| {
-                        let message =
-                            message(&format!("checks[{i}]"), &check.asked, &why.to_string());
+                        let rule = format!("checks[{i}]");
+                        let message = message(&rule, &why.asked(&check.asked), &why.to_string());
                         (why.class(check.class_of_failure(facts)), message)
                     });
                 }
             }
         }
         for extract in &self.extracts {
-            let found = extract.value(facts).map_err(|why| {
+            let found = extract.value(facts, store).map_err(|why| {
                 judged.failure.get_or_insert_with(|| {
                     let rule = format!("extract {}", extract.name);
                     let message = message(&rule, &extract.from.to_string(), &why.to_string());

@@ -85,7 +85,7 @@ impl Sample<'_> {
     }
 }
 
-/// Measurements of a stream that came to its proper end.
+/// Measurements of a stream.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct StreamSample {
     /// Time from the intended start to the first message, or to the first event with content if a

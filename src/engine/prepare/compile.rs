@@ -2,6 +2,7 @@
 //! number and its bytes.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use crate::engine::answer::{Needs, PreparedRules};
 use crate::engine::auth::Credentials;
@@ -12,6 +13,7 @@ use crate::engine::prepare::program::{
 use crate::engine::prepare::secrecy::{Secrecy, SecretSlots};
 use crate::engine::protocol::Call;
 use crate::engine::protocol::grpc::call::{CallContext, GrpcCall};
+use crate::engine::protocol::grpc::late_types::LateTypes;
 use crate::engine::protocol::http::exchange::HttpCall;
 use crate::engine::protocol::http::request::Request;
 use crate::engine::protocol::transport::TargetHeaders;
@@ -20,9 +22,9 @@ use crate::plan::grpc::{Descriptors, GrpcStep, check_limits};
 use crate::plan::symbols::{Outline, StepNames, SymbolTable};
 use crate::plan::template::{Need, Place};
 use crate::plan::{
-    Action, Block, Cel, Declared, Delimiters, Extract, ForEach, HttpRequest, HttpStep, Inputs,
-    Names, Order, Plan, Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep, Scenario,
-    Section, Slot, Step, Target, Template, Trend, Written,
+    Action, Block, Cel, Declared, Delimiters, Extract, ExtractFrom, ForEach, HttpRequest, HttpStep,
+    Inputs, Names, Order, Plan, Problem, Protocol, ReadyWhen, Record, Repeat, RequestStep,
+    Scenario, Section, Slot, Step, Target, Template, Trend, Written, written_places,
 };
 
 /// Compiled steps of all users, and of setup and teardown.
@@ -46,6 +48,8 @@ pub(crate) struct Programs {
 pub(crate) struct Calls<'a> {
     /// Descriptors of services and messages.
     pub(crate) descriptors: &'a Descriptors,
+    /// Types that are asked for during the load; `None` if the target is asked for nothing.
+    pub(crate) late_types: Option<&'a Arc<LateTypes>>,
     /// Position of the route for calls.
     pub(crate) route: usize,
 }
@@ -329,6 +333,9 @@ impl<'a> Compiler<'a> {
 
     /// Sets the names that the first step of a section may use.
     fn begin(&mut self, symbols: &SymbolTable, order: Order, section: Section) {
+        // what is made of what users keep is as secret
+        self.secrets
+            .extend(symbols.user_slots().map(|(_, slot)| slot));
         match section {
             Section::OnStart | Section::Setup => self.names = symbols.initial_names(),
             // all tasks of a sequence are one iteration
@@ -348,7 +355,7 @@ impl<'a> Compiler<'a> {
         steps: &[Step],
     ) -> Program {
         let mut ops = Vec::new();
-        for (i, step) in steps.iter().enumerate() {
+        for (i, step) in written_places(steps) {
             let step_names = StepNames::from(step);
             let mut after = self.names.clone();
             self.names = symbols.within(&after, &step_names);
@@ -398,6 +405,7 @@ impl<'a> Compiler<'a> {
             for_each,
             on_failure: _,
             action: _,
+            repetition: _,
         } = step;
         let condition = condition
             .as_ref()
@@ -515,16 +523,25 @@ impl<'a> Compiler<'a> {
             .collect()
     }
 
-    /// Remembers the variables in which a step keeps secrets.
+    /// Remembers the variables in which a step keeps secrets: those of logins, and those that are
+    /// made of others.
     fn note_secrets(&mut self, step: &RequestStep, extract: &[Extract], known: &Names) {
-        let secret = extract
-            .iter()
-            .filter(|extract| self.secrecy.is_secret(step, extract))
-            .filter_map(|extract| match known.get(&extract.name) {
-                Some(Declared::Value(slot)) => Some(*slot),
-                _ => None,
-            });
-        self.secrets.extend(secret);
+        let slot = |name: &str| match known.get(name) {
+            Some(Declared::Value(slot)) => Some(*slot),
+            _ => None,
+        };
+        for extract in extract {
+            let is_made_of_one = match &extract.from {
+                ExtractFrom::Value(template) => template.names().is_ok_and(|names| {
+                    let mut slots = names.iter().filter_map(|name| slot(name));
+                    slots.any(|slot| self.secrets.contains(&slot))
+                }),
+                _ => false,
+            };
+            if is_made_of_one || self.secrecy.is_secret(step, extract) {
+                self.secrets.extend(slot(&extract.name));
+            }
+        }
     }
 
     fn http(&self, step: &HttpStep, target: usize, path: &str) -> Result<Ready, Vec<Problem>> {
@@ -580,15 +597,19 @@ impl<'a> Compiler<'a> {
 
     fn grpc(&self, step: &RequestStep, grpc: &GrpcStep, path: &str) -> Result<Ready, Vec<Problem>> {
         let place = self.plan.all_targets().nth(step.target);
-        let (Some(target), Some(Some(Calls { descriptors, route }))) =
-            (place, self.calls.get(step.target))
-        else {
+        let (Some(target), Some(Some(calls))) = (place, self.calls.get(step.target)) else {
             return Err(vec![]);
         };
+        let Calls {
+            descriptors,
+            late_types,
+            route,
+        } = calls;
         let context = CallContext {
             target,
             credentials: self.credentials[step.target],
             descriptors,
+            late_types: *late_types,
             names: &self.names,
             timeout: step.timeout,
             stop_timeout: self.plan.stop_timeout,

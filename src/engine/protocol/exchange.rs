@@ -48,14 +48,13 @@ pub(crate) trait Exchange {
     ) -> Result<(), Failure>;
 
     /// Returns the result of the request, given that of sending it, and prepares the answer in
-    /// `channel` for rules to read. `is_due` says that the time of the request was over, or as good
-    /// as over, when sending returned.
+    /// `channel` for rules to read.
     fn conclude(
         &mut self,
         outcome: Result<(), Failure>,
         channel: &mut Channel,
         attempt: &Attempt<'_>,
-        is_due: bool,
+        due: Due,
     ) -> Result<(), Failure>;
 
     /// Returns the time when the request ended; `now` is when sending returned.
@@ -104,6 +103,15 @@ pub(crate) trait Exchange {
 
     /// Returns the target's own words about a failure. `redact` removes secrets from them.
     fn reason(channel: &Channel, redact: impl Fn(&[u8]) -> String) -> Option<String>;
+}
+
+/// Time limit of a request, seen from when sending it returned.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Due {
+    /// Time by which the answer must have come.
+    pub(crate) until: Instant,
+    /// True if that time was over, or as good as over.
+    pub(crate) is_over: bool,
 }
 
 /// Position of a request in the plan and the run.

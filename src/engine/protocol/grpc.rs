@@ -12,6 +12,7 @@ pub(crate) mod fault;
 mod frames;
 mod head;
 mod incoming;
+pub(crate) mod late_types;
 mod protos;
 mod reflect;
 pub(crate) mod reply;

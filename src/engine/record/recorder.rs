@@ -272,6 +272,11 @@ impl Recorder {
             Some(class) => {
                 step.failures += 1;
                 step.failed_latency.record(micros(sample.latency));
+                if sample.stream.is_some_and(|stream| stream.llm.is_some()) {
+                    // a step without a success is that of a language model too
+                    let stream = step.stream.get_or_insert_default();
+                    stream.llm.get_or_insert_default();
+                }
                 self.record_error(sample, class, why);
             }
         }

@@ -1,5 +1,7 @@
 //! Answers of language models as rules see them: put together from the events of a stream.
 
+use std::sync::Mutex;
+
 use serde_json::{Value, json};
 
 use crate::engine::tests::streaming::{End, content, run_spec, server, spec, why};
@@ -96,6 +98,19 @@ async fn an_event_that_tells_of_an_error_is_quoted() {
 }
 
 #[tokio::test]
+async fn a_step_of_a_model_that_only_fails_is_still_one_of_a_model() {
+    let error = r#"data: {"error": {"message": "the engine is overloaded", "code": 500}}"#;
+    let url = server(&[&content("Hel"), &content("lo"), error], End::Proper).await;
+    let snapshot = checked(&url, "OpenAI", json!([])).await;
+    let step = &snapshot.steps[&0];
+    assert_eq!((step.requests, step.failures), (1, 1));
+    let stream = step.stream.as_deref().unwrap();
+    assert_eq!((stream.messages_received, stream.gap.count()), (3, 1));
+    let llm = stream.llm.as_ref().expect("the preset's numbers");
+    assert_eq!((llm.output_tokens, llm.counted_by_events), (0, 0));
+}
+
+#[tokio::test]
 async fn a_conversation_goes_on_with_what_was_answered_and_has_times_of_each_turn() {
     let (first, second) = (content("Hel"), content("lo"));
     let url = server(&[&first, &second, "data: [DONE]"], End::Proper).await;
@@ -117,4 +132,83 @@ async fn a_conversation_goes_on_with_what_was_answered_and_has_times_of_each_tur
         let stream = snapshot.steps[&step].stream.as_deref().unwrap();
         assert_eq!(stream.first.count(), 1);
     }
+}
+
+/// A model that answers "Hello" to whatever it is asked, and the messages of each request.
+async fn model() -> (String, Arc<Mutex<Vec<Value>>>) {
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let into = seen.clone();
+    let router = axum::Router::new().fallback(move |body: axum::body::Bytes| {
+        let mut asked: Value = serde_json::from_slice(&body).unwrap();
+        into.lock().unwrap().push(asked["messages"].take());
+        let events = [&content("Hel"), &content("lo"), "data: [DONE]", ""].join("\n\n");
+        async move { ([("content-type", "text/event-stream")], events) }
+    });
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    (url, seen)
+}
+
+/// Two conversations whose messages grow, with the turns that `repetition` makes.
+async fn conversations(url: &str, repetition: Value) -> Snapshot {
+    let mut turn = json!({
+        "name": "turn",
+        "http": {"method": "POST", "path": "/", "json": {"messages": "{{ append(history, ask) }}"},
+            "stream": {"preset": "OpenAI"}},
+        "extract": {
+            "answer": {"jsonPath": "$.message"},
+            "history": {"value": "{{ append(history, ask, answer) }}"},
+        },
+    });
+    for (field, value) in repetition.as_object().unwrap() {
+        turn[field] = value.clone();
+    }
+    let mut spec = spec(url, turn);
+    spec["load"]["iterations"]["count"] = json!(2);
+    if repetition["forEach"].is_null() {
+        spec["variables"] = json!({"ask": {"role": "user", "content": "And then?"}});
+    }
+    run_spec(spec).await
+}
+
+#[tokio::test]
+async fn the_messages_of_a_conversation_grow_turn_by_turn() {
+    let asks: Vec<Value> = ["a", "b", "c", "d", "e"]
+        .map(|text| json!({"role": "user", "content": text}))
+        .into();
+    let (url, seen) = model().await;
+    let each = json!({"forEach": {"in": asks, "as": "ask"}});
+    let snapshot = conversations(&url, each).await;
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    let seen = seen.lock().unwrap();
+    let lengths: Vec<usize> = seen
+        .iter()
+        .map(|list| list.as_array().unwrap().len())
+        .collect();
+    assert_eq!(lengths, [1, 3, 5, 7, 9, 1, 3, 5, 7, 9], "each begins anew");
+    let last = seen[4].as_array().unwrap();
+    let answer = json!({"role": "assistant", "content": "Hello"});
+    for (nth, ask) in asks.iter().enumerate() {
+        assert_eq!(last[2 * nth], *ask);
+        assert!(nth == 4 || last[2 * nth + 1] == answer, "{last:?}");
+    }
+}
+
+#[tokio::test]
+async fn each_turn_of_a_repeated_step_may_have_times_of_its_own() {
+    let (url, seen) = model().await;
+    let apart = json!({"repeat": {"count": 4, "every": "1ms", "separate": true}});
+    let snapshot = conversations(&url, apart).await;
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    assert_eq!(seen.lock().unwrap().len(), 8);
+    assert_eq!(snapshot.steps.len(), 4);
+    for step in snapshot.steps.values() {
+        let stream = step.stream.as_deref().unwrap();
+        assert_eq!((step.requests, stream.first.count()), (2, 2));
+        assert_eq!(stream.llm.as_ref().unwrap().output_tokens, 4);
+    }
+    let (url, _) = model().await;
+    let together = conversations(&url, json!({"repeat": {"count": 4}})).await;
+    assert_eq!(together.steps[&0].requests, 8);
 }

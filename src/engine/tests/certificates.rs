@@ -229,8 +229,14 @@ async fn a_client_certificate_of_version_1_is_shown_and_the_target_judges_it() {
     let seen = std::mem::take(&mut *seen.0.lock().unwrap());
     assert!(!seen.is_empty() && seen.iter().all(|shown| *shown == own.certificate));
 
-    // a key of another certificate, of a version that can be read, is found before the load
-    let inputs = [("cert", server.pem()), ("key", own.key.serialize_pem())];
-    let refused = run_tls(&url, tls, &inputs).await.unwrap_err().to_string();
-    assert!(refused.contains("does not fit its key"), "{refused}");
+    // a key of another certificate is found before the load, whatever the version
+    for (certificate, key) in [(&server, &own), (&own, &server)] {
+        let inputs = [
+            ("cert", certificate.pem()),
+            ("key", key.key.serialize_pem()),
+        ];
+        let refused = run_tls(&url, tls.clone(), &inputs).await.unwrap_err();
+        let refused = refused.to_string();
+        assert!(refused.contains("does not fit its key"), "{refused}");
+    }
 }

@@ -445,6 +445,22 @@ async fn metadata_and_credentials_go_with_each_call() {
 }
 
 #[tokio::test]
+async fn bytes_of_metadata_that_turn_out_to_be_no_base64_fail_the_call_unsent() {
+    let chat = Chat::start().await;
+    let mut step = call("Say", note("hi"));
+    grpc(&mut step).metadata = vec![header("trace-bin", "{{ iteration }}!")];
+    let snapshot = run_calls(counted(&chat.url, 2, vec![step])).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Template, 2)]);
+    assert_eq!(
+        samples(&snapshot),
+        [
+            "metadata trace-bin: what ends in -bin holds bytes, to be written as base64; {{ base64(x) }} makes it of text"
+        ]
+    );
+    assert_eq!((chat.seen.calls(), snapshot.counters.unsent), (0, 2));
+}
+
+#[tokio::test]
 async fn open_load_on_several_shards_reports_what_the_server_saw() {
     let chat = Chat::start().await;
     let mut plan = calls(

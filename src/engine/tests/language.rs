@@ -70,7 +70,7 @@ impl Target {
     }
 
     /// One user, one iteration of `steps` (and what else `scenario` says) and little more.
-    async fn once(&self, scenario: Value, inputs: &Inputs) -> Snapshot {
+    pub(super) async fn once(&self, scenario: Value, inputs: &Inputs) -> Snapshot {
         let snapshot = self.send(scenario, inputs).await;
         assert_eq!(
             snapshot.received_by_target(),
@@ -96,7 +96,7 @@ impl Target {
         sum(&deltas(&mut running).await)
     }
 
-    async fn steps(&self, steps: Value) -> Snapshot {
+    pub(super) async fn steps(&self, steps: Value) -> Snapshot {
         self.once(
             json!({"tasks": [{"name": "t", "steps": steps}]}),
             &Inputs::default(),

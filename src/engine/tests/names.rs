@@ -202,6 +202,15 @@ async fn a_first_look_up_that_fails_ends_preparation_unless_the_preflight_is_off
 }
 
 #[tokio::test]
+async fn a_name_with_an_underscore_is_resolved() {
+    let (server, names) = (Server::start(), NameServer::start(60, u64::MAX).await);
+    let prepared = prepared(connecting(&server, 100), &names).await;
+    let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
+    assert!(snapshot.requests() > 0);
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+}
+
+#[tokio::test]
 async fn a_connection_tries_the_other_address_of_a_name_where_one_refuses() {
     let (server, names) = (Server::start(), NameServer::start(60, u64::MAX).await);
     names.turn(Mood::AnswersTwo);

@@ -20,19 +20,25 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// Waits for `future`, but not beyond `at`; `None` if the time was over first. It is pinned by
-    /// the caller: taken by value it would be in the caller's memory twice.
+    /// Waits for `future`, but not beyond `at`. Returns its value, `None` if the time was over
+    /// first, and when that was. It is pinned by the caller: taken by value it would be in the
+    /// caller's memory twice.
+    ///
+    /// The clock decides, not which of the two shows first: after a stall of this process both the
+    /// answer and the timer are there, and the answer may have come at any time.
     pub(crate) async fn bound<T>(
         &mut self,
         at: Instant,
         mut future: Pin<&mut impl Future<Output = T>>,
-    ) -> Option<T> {
-        poll_fn(|cx| match future.as_mut().poll(cx) {
+    ) -> (Option<T>, Instant) {
+        let value = poll_fn(|cx| match future.as_mut().poll(cx) {
             Poll::Ready(value) => Poll::Ready(Some(value)),
             Poll::Pending if self.has_passed(at, cx) => Poll::Ready(None),
             Poll::Pending => Poll::Pending,
         })
-        .await
+        .await;
+        let now = Instant::now();
+        (value.filter(|_| now <= at), now)
     }
 
     fn has_passed(&mut self, at: Instant, cx: &mut Context<'_>) -> bool {
@@ -133,18 +139,28 @@ mod tests {
         let mut deadline = Deadline::default();
         for _ in 0..2 {
             let far = Instant::now() + Duration::from_secs(3600);
-            assert_eq!(
-                deadline.bound(far, pin!(tokio::task::yield_now())).await,
-                Some(())
-            );
+            let (value, now) = deadline.bound(far, pin!(tokio::task::yield_now())).await;
+            assert_eq!((value, now < far), (Some(()), true));
             let near = Instant::now() + Duration::from_millis(2);
-            assert_eq!(
-                deadline
-                    .bound(near, pin!(std::future::pending::<()>()))
-                    .await,
-                None
-            );
-            assert!(Instant::now() >= near);
+            let never = pin!(std::future::pending::<()>());
+            let (value, now) = deadline.bound(near, never).await;
+            assert_eq!((value, now >= near), (None, true));
         }
+    }
+
+    #[tokio::test]
+    async fn what_is_there_after_the_deadline_is_late_however_long_it_has_been_there() {
+        let passed = Instant::now();
+        while Instant::now() == passed {}
+        for _ in 0..2 {
+            let (value, now) = Deadline::default()
+                .bound(passed, pin!(std::future::ready(())))
+                .await;
+            assert_eq!((value, now > passed), (None, true));
+        }
+        // a process that stalls in the poll that finds the answer
+        let at = Instant::now() + Duration::from_millis(1);
+        let stalled = pin!(async { while Instant::now() <= at {} });
+        assert_eq!(Deadline::default().bound(at, stalled).await.0, None);
     }
 }

@@ -105,11 +105,10 @@ impl Executor<'_> {
             wanted: wanted(step.needs, sampler.is_some() || context.quotes_answers),
             closing,
         };
-        let in_time = {
+        let (in_time, now) = {
             let sending = pin!(exchange.send(&mut send_context, &attempt));
             deadline.bound(times.until, sending).await
         };
-        let now = Instant::now();
         let sent = Sent {
             context,
             step,

@@ -9,7 +9,7 @@ use crate::engine::attempt::failure::Failure;
 use crate::engine::attempt::sample::{Sample, StreamSample};
 use crate::engine::prepare::program::PreparedStep;
 use crate::engine::protocol::channel::Channel;
-use crate::engine::protocol::exchange::{Exchange, Place, Statuses};
+use crate::engine::protocol::exchange::{Due, Exchange, Place, Statuses};
 use crate::engine::protocol::http::cookies::Jar;
 use crate::engine::record::redactor::{PART, UserRedactor};
 use crate::engine::record::refusal;
@@ -144,8 +144,11 @@ impl<E: Exchange> Sent<'_, E> {
             ..
         } = self;
         let outcome = in_time.unwrap_or_else(|| Err(attempt.timed_out()));
-        let is_due = now + times.slack() >= times.until;
-        let outcome = exchange.conclude(outcome, channel, attempt, is_due);
+        let due = Due {
+            until: times.until,
+            is_over: now + times.slack() >= times.until,
+        };
+        let outcome = exchange.conclude(outcome, channel, attempt, due);
         let ended = exchange.ended(now);
         let latency = ended.saturating_duration_since(times.intended);
         let refusal = E::refusal(channel);

@@ -126,10 +126,13 @@ struct Header {
 impl Header {
     /// Fails at `line` if a column has a type and is not there.
     fn new(names: Vec<String>, types: &Types, line: u64) -> Result<Self, RowsError> {
-        if types.named.keys().any(|name| !names.contains(name)) {
+        if let Some(name) = types.named.keys().find(|name| !names.contains(name)) {
+            let known = names.join(", ");
             return Err(RowsError::Line {
                 line,
-                message: "a column that `types` names is not there".into(),
+                message: format!(
+                    "there is no column {name:?}, which types names; there are {known}"
+                ),
             });
         }
         let of = |name| types.named.get(name).copied().unwrap_or(ColumnType::Text);
@@ -141,11 +144,11 @@ impl Header {
 
     fn row(&self, record: &csv::StringRecord) -> Result<Value, String> {
         if record.len() != self.names.len() {
-            return Err(format!(
-                "{}, but there are {} columns",
-                fields(record.len()),
-                self.names.len()
-            ));
+            let columns = match self.names.len() {
+                1 => "is 1 column".to_owned(),
+                count => format!("are {count} columns"),
+            };
+            return Err(format!("{}, but there {columns}", fields(record.len())));
         }
         let mut row = Map::new();
         let columns = self.names.iter().zip(&self.types);
@@ -330,6 +333,9 @@ mod tests {
             rows("a,b\n1,x\nx,2\n", &number).unwrap_err(),
             "line 3: field 1 is not a number"
         );
-        assert!(rows("b\n1\n", &number).unwrap_err().contains("`types`"));
+        assert_eq!(
+            rows("b,c\n1,2\n", &number).unwrap_err(),
+            "line 1: there is no column \"a\", which types names; there are b, c"
+        );
     }
 }

@@ -269,6 +269,10 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert_eq!(latin, "line 3: field 2 is not UTF-8");
+        assert_eq!(
+            refused(&csv(), "id\n1,a\n"),
+            "line 2: 2 fields, but there is 1 column"
+        );
     }
 
     #[test]

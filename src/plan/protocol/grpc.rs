@@ -10,6 +10,7 @@ mod edition;
 mod encoder;
 mod field_error;
 mod message;
+mod metadata;
 mod scalar;
 #[cfg(test)]
 mod tests;
@@ -27,9 +28,10 @@ use crate::plan::{JsonTemplate, Reference, duration};
 pub use built_in::is_built_in;
 pub use call::{CompiledCall, check, check_limits};
 pub use code::Code;
-pub use decode::{Decoded, Numbers, to_json, to_sparse_json};
+pub use decode::{Decoded, MoreTypes, Numbers, to_json, to_sparse_json};
 pub use descriptors::{CallKind, Descriptors, HEALTH, Rpc, Source};
 pub use encoder::MessageEncoder;
+pub use metadata::check_metadata;
 pub use prost_reflect::MessageDescriptor;
 
 /// Most messages of a stream, however they are given.

@@ -46,6 +46,8 @@ pub enum Function {
     Upper,
     /// Characters of a text, items of a list, or fields of an object.
     Length,
+    /// A list with more items.
+    Append,
     /// Sum.
     Add,
     /// Difference.
@@ -58,7 +60,7 @@ pub enum Function {
 
 /// Every function: its signature, its number of arguments, and which [`Function`] it is if its
 /// value depends on the arguments alone.
-const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 26] = [
+const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 27] = [
     ("uuid()", 0..=0, None),
     ("randInt(min, max)", 2..=2, None),
     ("randFloat(min, max[, digits])", 2..=3, None),
@@ -85,6 +87,11 @@ const TABLE: [(&str, RangeInclusive<usize>, Option<Function>); 26] = [
     ("lower(text)", 1..=1, Some(Function::Lower)),
     ("upper(text)", 1..=1, Some(Function::Upper)),
     ("length(x)", 1..=1, Some(Function::Length)),
+    (
+        "append(list, x, ...)",
+        2..=usize::MAX,
+        Some(Function::Append),
+    ),
     ("add(a, b)", 2..=2, Some(Function::Add)),
     ("sub(a, b)", 2..=2, Some(Function::Sub)),
     ("mul(a, b)", 2..=2, Some(Function::Mul)),
@@ -174,6 +181,7 @@ impl Function {
             Function::Lower => text(first).to_lowercase().into(),
             Function::Upper => text(first).to_uppercase().into(),
             Function::Length => length(first)?.into(),
+            Function::Append => append(first, arguments.get(1..).unwrap_or_default())?,
             Function::Add | Function::Sub | Function::Mul | Function::Mod => {
                 self.arithmetic(first, second)?
             }
@@ -249,6 +257,37 @@ fn length(value: &Value) -> Result<u64, String> {
         Value::Array(items) => Ok(items.len() as u64),
         Value::Object(fields) => Ok(fields.len() as u64),
         _ => Err("only text, a list and a map have a length".into()),
+    }
+}
+
+/// Largest list that `append` makes, in bytes of JSON: as much as is kept of an answer, since each
+/// user keeps one.
+const MAX_LIST: usize = 1 << 20;
+
+fn append(list: &Value, more: &[&Value]) -> Result<Value, String> {
+    let Value::Array(items) = list else {
+        return Err("the first argument is no list".into());
+    };
+    let items = items.iter().chain(more.iter().copied());
+    let list: Value = items.cloned().collect();
+    match serde_json::to_writer(Room(MAX_LIST), &list) {
+        Ok(()) => Ok(list),
+        Err(_) => Err(format!("the list is longer than {} MiB", MAX_LIST >> 20)),
+    }
+}
+
+/// Writer that has room for so many more bytes, and keeps none.
+struct Room(usize);
+
+impl std::io::Write for Room {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let left = self.0.checked_sub(bytes.len());
+        self.0 = left.ok_or(std::io::ErrorKind::StorageFull)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
     }
 }
 
@@ -349,6 +388,23 @@ mod tests {
                 .to_string();
             assert!(!error.contains("canary"), "{error}");
         }
+    }
+
+    #[test]
+    fn a_list_grows_up_to_a_limit_of_bytes() {
+        let append = |list: &Value, more: &[&Value]| {
+            let arguments: Vec<&Value> = [&[list], more].concat();
+            Function::Append.apply(&arguments)
+        };
+        let grown = append(&json!([1]), &[&json!({"b": 1, "a": 2}), &json!([2])]).unwrap();
+        assert_eq!(grown.to_string(), r#"[1,{"b":1,"a":2},[2]]"#);
+        let error = append(&json!("text"), &[&json!(1)]).unwrap_err();
+        assert_eq!(error.to_string(), "append: the first argument is no list");
+        let text = |length: usize| json!("x".repeat(length));
+        // brackets and quotes count
+        assert!(append(&json!([]), &[&text((1 << 20) - 4)]).is_ok());
+        let error = append(&json!([]), &[&text((1 << 20) - 3)]).unwrap_err();
+        assert_eq!(error.to_string(), "append: the list is longer than 1 MiB");
     }
 
     #[test]

@@ -441,6 +441,16 @@ impl ValueSource {
                 self.write_plain(scope, &mut text)?;
                 String::from_utf8_lossy(&text).into_owned().into()
             }
+            ValueSource::Apply(Function::Append, arguments) => {
+                let list = match arguments[0].value(scope) {
+                    // a list that grows begins somewhere
+                    Err(RenderError::Unset(_)) => Value::Array(vec![]),
+                    list => list?.into_owned(),
+                };
+                let more = owned(&arguments[1..], scope)?;
+                let arguments: Vec<&Value> = std::iter::once(&list).chain(&more).collect();
+                Function::Append.apply(&arguments)?
+            }
             ValueSource::Apply(function, arguments) => match arguments.as_slice() {
                 [only] => function.apply(&[&*only.value(scope)?])?,
                 several => function.apply(&owned(several, scope)?.iter().collect::<Vec<_>>())?,

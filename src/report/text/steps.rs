@@ -103,9 +103,9 @@ impl Page {
         self.heading("GRPC STATUS");
         for (status, count) in counts {
             // codes have 8 bits, but a target may send any number
-            let code =
-                u8::try_from(status).map_or_else(|_| String::new(), |code| Code(code).to_string());
-            self.entry(&format::count(count), &format!("{status} {code}"));
+            let code = u8::try_from(status).map(|code| Code(code).numbered());
+            let status = code.unwrap_or_else(|_| status.to_string());
+            self.entry(&format::count(count), &status);
         }
     }
 

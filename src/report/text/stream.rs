@@ -78,6 +78,10 @@ impl Page {
             .for_each(|times| self.times("- answer", times));
         self.times("ITL", itl);
         self.times("TPOT", tpot);
+        if *output_tokens == 0 {
+            self.entry("tokens out", "none: no answer came to its end");
+            return;
+        }
         let from = counted(*tokens_from);
         let reasoning = if *reasoning_tokens > 0 {
             format!(", {} of them reasoning", format::count(*reasoning_tokens))
@@ -182,6 +186,26 @@ mod tests {
         );
         assert!(
             text.contains("  goodput     9.3/s within all limits, 9.3% of the 1,000 intended\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn a_language_model_without_a_success_has_the_names_of_its_field_and_no_tokens() {
+        let text = of(StreamResult {
+            llm: Some(LlmResult::default()),
+            ..StreamResult::default()
+        });
+        let (_, streams) = text.split_once("STREAMS").unwrap();
+        let lines: Vec<&str> = streams.lines().skip(1).take(4).collect();
+        for (line, begin) in lines[..3].iter().zip(["TTFT", "ITL", "TPOT"]) {
+            let mut cells = line.split_whitespace();
+            assert_eq!(cells.next(), Some(begin), "{text}");
+            assert!(cells.all(|cell| cell == "-"), "{text}");
+        }
+        assert_eq!(lines[3], "  tokens out  none: no answer came to its end");
+        assert!(
+            !streams.contains("first") && !streams.contains("an answer"),
             "{text}"
         );
     }

@@ -308,7 +308,7 @@ fn everything_counted(result: &mut RunResult) {
 
 fn everything_of_steps(result: &mut RunResult) {
     let of_status = |status, count| StatusCount { status, count };
-    result.steps[0].grpc_statuses = vec![of_status(0, 600), of_status(14, 2)];
+    result.steps[0].grpc_statuses = vec![of_status(0, 600), of_status(14, 2), of_status(77, 1)];
     result.steps[0].goodput = result.totals.goodput;
     result.steps[0].stream = Some(StreamResult {
         messages_sent: 3,

@@ -54,7 +54,7 @@ fn extracts(specs: Value) -> Result<Vec<Extract>, Vec<Problem>> {
         context.extracts(
             "e",
             &serde_json::from_value(specs).unwrap(),
-            &names(),
+            (&names(), &names()),
             AnswerKind::Http,
         )
     })

@@ -9,9 +9,9 @@ use crate::crd::convert::{Context, Problems};
 use crate::crd::spec::*;
 use crate::plan::grpc::{
     Channels, Code, DescriptorSet, GrpcRetry, GrpcStream, HEALTH, KeepAlive, MAX_MESSAGES,
-    Messages, Method, ProtoFile, ProtoRoot, SendAfter,
+    Messages, Method, ProtoFile, ProtoRoot, SendAfter, check_metadata,
 };
-use crate::plan::template::Place;
+use crate::plan::template::{Compiled, Place};
 use crate::plan::*;
 
 impl Context<'_> {
@@ -161,10 +161,20 @@ impl Context<'_> {
                     .add(&path, "is there twice; case does not matter in metadata");
             }
             if let Some(value) = self.template(&path, value, Place::Header) {
+                self.metadata_value(&path, &lower, &value);
                 checked.push(Header { name: lower, value });
             }
         }
         checked
+    }
+
+    /// Checks a value of metadata that never differs; any other shows when it is sent.
+    fn metadata_value(&mut self, path: &str, name: &str, value: &Template) {
+        let compiled = value.compile(&self.names, Place::Header);
+        let known = compiled.as_ref().ok().and_then(Compiled::as_static);
+        if let Some(Err(why)) = known.map(|known| check_metadata(name, known)) {
+            self.problems.add(path, why);
+        }
     }
 
     fn stream(&mut self, path: &str, stream: &GrpcStreamSpec) -> Option<GrpcStream> {
@@ -400,6 +410,24 @@ mod tests {
             |step| step["grpc"] = json!({"health": {}, "message": {}}),
             &[".grpc: health has a message of its own"],
         );
+    }
+
+    #[test]
+    fn bytes_of_metadata_that_are_no_base64_are_refused_where_they_are_known() {
+        let refused = ["no base64!", "{{ word }}!", "{{ jsonEncode(word) }}"];
+        for value in refused {
+            refuses(
+                |step| step["grpc"]["metadata"] = json!({"trace-bin": value}),
+                &[
+                    ".grpc.metadata.trace-bin: what ends in -bin holds bytes, to be written as base64",
+                ],
+            );
+        }
+        let fine = ["AAECAw==", "AAECAw", "{{ base64(word) }}", "{{ uuid() }}"];
+        for value in fine {
+            let call = call(|grpc| grpc["metadata"] = json!({"trace-bin": value}));
+            assert_eq!(call.metadata.len(), 1, "{value}");
+        }
     }
 
     #[test]

@@ -33,6 +33,7 @@ pub struct GrpcStepSpec {
     #[schemars(schema_with = "crate::crd::schema::free_value")]
     pub message: Option<Value>,
     /// Metadata of the call by key; values are templates. Keys that gRPC sets itself are refused.
+    /// A key that ends in `-bin` holds bytes, written as base64.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub metadata: BTreeMap<String, String>,

@@ -8,7 +8,7 @@ use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer};
 use rustls::sign::{CertifiedKey, SigningKey};
-use rustls::{Error, InconsistentKeys};
+use x509_parser::prelude::{FromDer, X509Certificate};
 
 use super::p521::P521Key;
 use super::{bytes, certificates, problem};
@@ -48,12 +48,18 @@ pub(super) fn identity(
         }
     };
     let own = CertifiedKey::new(chain, signing_key(&private, of)?);
-    match own.keys_match() {
-        Err(Error::InconsistentKeys(InconsistentKeys::KeyMismatch)) => {
-            Err(problem(certificate, "does not fit its key"))
-        }
-        _ => Ok(own),
+    let first = own.cert.first();
+    if first.and_then(|first| is_of_key(first, &*own.key)) == Some(false) {
+        return Err(problem(certificate, "does not fit its key"));
     }
+    Ok(own)
+}
+
+/// Returns whether a certificate, of whatever version, is that of a key; `None` if it cannot be
+/// read. `rustls` compares only certificates of version 3.
+fn is_of_key(certificate: &CertificateDer<'_>, key: &dyn SigningKey) -> Option<bool> {
+    let (_, certificate) = X509Certificate::from_der(certificate).ok()?;
+    Some(certificate.public_key().raw == key.public_key()?.as_ref())
 }
 
 fn signing_key(
@@ -142,10 +148,8 @@ fn from_pkcs12(
         .into_iter()
         .map(|bag| CertificateDer::from(bag.cert.as_der().to_vec()))
         .collect();
-    let fits = |certificate: &CertificateDer<'static>| {
-        let alone = CertifiedKey::new(vec![certificate.clone()], Arc::clone(&signing));
-        alone.keys_match().is_ok()
-    };
+    let fits =
+        |certificate: &CertificateDer<'static>| is_of_key(certificate, &*signing) == Some(true);
     match chain.iter().position(fits) {
         Some(own) => chain[..=own].rotate_right(1),
         None if chain.is_empty() => return Err(problem(file, "holds no certificate")),

@@ -1,6 +1,7 @@
 //! Call of a step over gRPC, compiled before load: its head and messages, with templates for what
 //! differs.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -12,6 +13,7 @@ use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::grpc::fault::Fault;
 use crate::engine::protocol::grpc::frames;
 use crate::engine::protocol::grpc::head::{CallOptions, Head};
+use crate::engine::protocol::grpc::late_types::LateTypes;
 use crate::plan::grpc::{
     CallKind, CompiledCall, Decoded, Descriptors, GrpcRetry, GrpcStep, HEALTH, MessageDescriptor,
     MessageEncoder, Numbers, SendAfter,
@@ -39,6 +41,8 @@ pub(crate) struct GrpcCall {
     /// Type of the messages sent.
     pub(super) input: MessageDescriptor,
     output: MessageDescriptor,
+    /// Types that are asked for during the load; `None` if none is.
+    late_types: Option<Arc<LateTypes>>,
     /// Largest message of the answer, in bytes.
     pub(super) most: u32,
     gzip: bool,
@@ -66,6 +70,8 @@ pub(crate) struct CallContext<'a> {
     pub(crate) credentials: Option<&'a Credentials>,
     /// Descriptors of services and messages.
     pub(crate) descriptors: &'a Descriptors,
+    /// Types that are asked for during the load; `None` if none is.
+    pub(crate) late_types: Option<&'a Arc<LateTypes>>,
     /// Names that templates may use.
     pub(crate) names: &'a Names,
     /// Timeout of the step.
@@ -116,6 +122,7 @@ impl GrpcCall {
             kind: rpc.kind,
             input: rpc.input,
             output: rpc.output,
+            late_types: context.late_types.cloned(),
             most: *max_message_size,
             gzip: *gzip,
             judges_health: is_check && !context.is_checked,
@@ -215,6 +222,7 @@ impl GrpcCall {
         if wanted {
             let decoded = Decoded::new(&self.output, reply.last(&mut unpacked)?)
                 .map_err(Fault::Undecodable)?;
+            let late = |name: &str| self.late_types.as_ref()?.find(name);
             let capture = &mut channel.answer.capture;
             for (numbers, out) in [
                 (Numbers::Mapped, &mut capture.body),
@@ -222,7 +230,7 @@ impl GrpcCall {
             ] {
                 out.clear();
                 // writing to memory does not fail
-                let _ = serde_json::to_writer(out, &decoded.json(numbers));
+                let _ = serde_json::to_writer(out, &decoded.json_with(numbers, &late));
             }
         }
         Ok(())

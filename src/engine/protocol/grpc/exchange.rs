@@ -20,7 +20,7 @@ use crate::engine::net::http2::Begun;
 use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::closing::Closing;
 use crate::engine::protocol::exchange::{
-    Exchange, Place, Protocol, Scratch, SendContext, Statuses, Unsent,
+    Due, Exchange, Place, Protocol, Scratch, SendContext, Statuses, Unsent,
 };
 use crate::engine::protocol::grpc::call::GrpcCall;
 use crate::engine::protocol::grpc::fault::code_of_http;
@@ -98,9 +98,10 @@ impl Exchange for GrpcExchange<'_> {
         outcome: Result<(), Failure>,
         channel: &mut Channel,
         _attempt: &Attempt<'_>,
-        is_due: bool,
+        due: Due,
     ) -> Result<(), Failure> {
-        if let Some(why) = deadline_exceeded(&outcome, channel.reply.as_deref(), is_due) {
+        let reply = channel.reply.as_deref();
+        if let Some(why) = deadline_exceeded(&outcome, reply, due.is_over) {
             channel.reply.get_or_insert_default().exceed_deadline(&why);
             // what came until then is read as far as it can be
             let _ = self.call.look_into(channel, self.wants_body);

@@ -4,8 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD_NO_PAD;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::uri::{Authority, PathAndQuery, Scheme};
@@ -126,6 +124,8 @@ impl Head {
             let mut bytes = Vec::new();
             let unfit = |why: RenderError| Failure::Unfit(why.to_string());
             value.render(scope, &mut bytes).map_err(unfit)?;
+            grpc::check_metadata(name.as_str(), &bytes)
+                .map_err(|why| Failure::Unfit(format!("metadata {name}: {why}")))?;
             rendered.add(
                 name.clone(),
                 HeaderValue::from_maybe_shared(Bytes::from(bytes))
@@ -279,15 +279,6 @@ fn is_reserved(name: &str) -> bool {
         || name.to_ascii_lowercase().starts_with("grpc-")
 }
 
-fn unpadded(base64: &[u8]) -> &[u8] {
-    let padding = base64
-        .iter()
-        .rev()
-        .take_while(|byte| **byte == b'=')
-        .count();
-    &base64[..base64.len() - padding]
-}
-
 struct Compiler<'a> {
     names: &'a Names,
     fixed: HeaderMap,
@@ -364,9 +355,7 @@ impl Compiler<'_> {
             self.varying.push(Varying { name, value });
             return Ok(());
         };
-        if name.as_str().ends_with("-bin") && STANDARD_NO_PAD.decode(unpadded(known)).is_err() {
-            return Err("what ends in -bin holds bytes, to be written as base64; {{ base64(x) }} makes it of text".into());
-        }
+        grpc::check_metadata(name.as_str(), known)?;
         let value = HeaderValue::from_bytes(known).map_err(|_| "this does not go with HTTP/2")?;
         if name == header::USER_AGENT {
             self.fixed.insert(name, value);

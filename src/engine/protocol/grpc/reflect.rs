@@ -154,26 +154,29 @@ impl Unreflected {
     }
 }
 
+/// Methods of server reflection, newest first.
+pub(super) fn methods() -> impl Iterator<Item = Method> {
+    SERVICES.into_iter().map(|service| Method {
+        service: service.to_owned(),
+        name: "ServerReflectionInfo".to_owned(),
+    })
+}
+
 /// Asks the target for the descriptors of `services` and, for what is in an `Any`, of `types`, as far
-/// as it knows them, and all that they refer to. `head_of` builds the head of a call with the target's metadata.
+/// as it knows them, and all that they refer to. `heads` are those of calls of each of [`methods`].
 pub(crate) async fn reflect(
     route: &Route,
     services: &BTreeSet<&str>,
     types: &BTreeSet<String>,
-    head_of: impl Fn(&Method) -> Result<Head, String>,
+    heads: &[Head],
 ) -> Result<Descriptors, Unreflected> {
     let asking = async {
         let mut refused = None;
-        for service in SERVICES {
-            let method = Method {
-                service: service.to_owned(),
-                name: "ServerReflectionInfo".to_owned(),
-            };
-            let head = head_of(&method).map_err(Unreflected::Wrong)?;
+        for head in heads {
             match (
                 ReflectionClient {
                     route,
-                    head: &head,
+                    head,
                     conversation: None,
                 }
                 .all(services, types)

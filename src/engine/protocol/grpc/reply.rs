@@ -170,7 +170,7 @@ impl Reply {
     pub(crate) fn status_line(&self) -> String {
         self.code.map_or_else(
             || "no status".to_owned(),
-            |code| format!("gRPC status {} {code}", code.0),
+            |code| format!("gRPC status {}", code.numbered()),
         )
     }
 

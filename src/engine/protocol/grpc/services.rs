@@ -7,7 +7,8 @@ use crate::engine::auth::Credentials;
 use crate::engine::net::resolve::Reach;
 use crate::engine::net::route::Route;
 use crate::engine::protocol::grpc::head::{CallOptions, Head};
-use crate::engine::protocol::grpc::reflect::{PATIENCE, Unreflected, reflect};
+use crate::engine::protocol::grpc::late_types::LateTypes;
+use crate::engine::protocol::grpc::reflect::{PATIENCE, Unreflected, methods, reflect};
 use crate::engine::record::redactor::Redactor;
 use crate::engine::world::World;
 use crate::plan::grpc::{Descriptors, HEALTH, Messages, Method};
@@ -29,6 +30,9 @@ pub(crate) struct Served {
     pub(crate) route: Route,
     /// Descriptors of the services.
     pub(crate) descriptors: Descriptors,
+    /// Types that the target is asked for during the load; `None` if its answers hold none that
+    /// could be unknown, or the test has files of its own.
+    pub(crate) late_types: Option<Arc<LateTypes>>,
 }
 
 /// Returns the services that calls name, by position of the target.
@@ -119,15 +123,15 @@ pub(crate) async fn describe(
             rules: &plan.address_rules,
         };
         let route =
-            Route::for_calls(target, &plan.http, &plan.grpc, inputs, reach).map_err(invalid)?;
+            || Route::for_calls(target, &plan.http, &plan.grpc, inputs, reach).map_err(invalid);
         let asked: BTreeSet<&str> = services
             .iter()
             .copied()
             .filter(|service| *service != HEALTH)
             .collect();
-        let descriptors = match &of_files {
-            Some(descriptors) => descriptors.clone(),
-            None if asked.is_empty() => Descriptors::of_health(),
+        let (descriptors, late_types) = match &of_files {
+            Some(descriptors) => (descriptors.clone(), None),
+            None if asked.is_empty() => (Descriptors::of_health(), None),
             None => {
                 let asking = Asking {
                     names,
@@ -135,13 +139,14 @@ pub(crate) async fn describe(
                     redactor,
                     types: &types,
                 };
-                ask(target, &route, &asked, asking).await?
+                discover(target, route()?, &asked, asking).await?
             }
         };
         all.push(Served {
             target: place,
-            route,
+            route: route()?,
             descriptors,
+            late_types,
         });
     }
     Ok(all)
@@ -161,35 +166,53 @@ async fn compile_files(plan: &Arc<Plan>, inputs: &Inputs) -> Result<Descriptors,
     })
 }
 
+/// Asks a target for its services. Returns also the types that it is asked for later, where a
+/// message may hold any.
+async fn discover(
+    target: &Target,
+    route: Route,
+    services: &BTreeSet<&str>,
+    asking: Asking<'_>,
+) -> Result<(Descriptors, Option<Arc<LateTypes>>), Unknown> {
+    let (descriptors, heads) = ask(target, &route, services, asking).await?;
+    let late_types = descriptors
+        .know_any()
+        .then(|| LateTypes::begin(route, heads));
+    Ok((descriptors, late_types))
+}
+
+/// Asks a target for its services. Returns also the heads of the calls by which it is asked.
 async fn ask(
     target: &Target,
     route: &Route,
     services: &BTreeSet<&str>,
     asking: Asking<'_>,
-) -> Result<Descriptors, Unknown> {
+) -> Result<(Descriptors, Vec<Head>), Unknown> {
     let Asking {
         names,
         credentials,
         redactor,
         types: _,
     } = asking;
-    let head_of = |method: &Method| {
+    let head_of = |method: Method| {
         let options = CallOptions {
-            method,
+            method: &method,
             metadata: &[],
             timeout: PATIENCE,
             gzip: false,
         };
         let head = Head::compile(target, credentials, names, &options, "spec.protos");
         head.map_err(|problems| {
-            problems
-                .first()
-                .map(ToString::to_string)
-                .unwrap_or_default()
+            let first = problems.first().map(ToString::to_string);
+            Unreflected::Wrong(first.unwrap_or_default())
         })
     };
-    let asked = reflect(route, services, asking.types, head_of).await;
-    asked.map_err(|error| {
+    let asked = async {
+        let heads: Vec<Head> = methods().map(head_of).collect::<Result<_, _>>()?;
+        let descriptors = reflect(route, services, asking.types, &heads).await?;
+        Ok((descriptors, heads))
+    };
+    asked.await.map_err(|error| {
         let whose = target
             .name
             .as_ref()

@@ -15,7 +15,7 @@ use crate::engine::auth::{Credentials, NoCredentials};
 use crate::engine::message::{self, Redirect, host};
 use crate::engine::protocol::channel::Channel;
 use crate::engine::protocol::exchange::{
-    Exchange, Place, Protocol, Scratch, SendContext, Statuses, Unsent,
+    Due, Exchange, Place, Protocol, Scratch, SendContext, Statuses, Unsent,
 };
 use crate::engine::protocol::http::authorized::AuthorizedRequest;
 use crate::engine::protocol::http::cookies::{Asked, Jar};
@@ -199,11 +199,13 @@ impl Exchange for HttpExchange<'_> {
         outcome: Result<(), Failure>,
         channel: &mut Channel,
         attempt: &Attempt<'_>,
-        _is_due: bool,
+        due: Due,
     ) -> Result<(), Failure> {
         match &self.stream {
             None => outcome,
-            Some(stream) => stream.conclude(outcome, &mut channel.answer, attempt.events),
+            Some(stream) => {
+                stream.conclude(outcome, &mut channel.answer, attempt.events, due.until)
+            }
         }
     }
 

@@ -154,20 +154,28 @@ async fn what_reflection_does_not_know_is_told_at_the_step_that_names_it() {
     }
 }
 
-#[tokio::test]
-async fn a_type_that_only_an_any_names_is_asked_for_by_its_name() {
+const CHAT_WITH_ANY: &str = r#"syntax = "proto3"; package test; import "google/protobuf/any.proto";
+    message Note { string text = 1; google.protobuf.Any any = 4; }
+    service Chat { rpc Say(Note) returns (Note); }"#;
+
+/// Files of a service whose messages hold an `Any`, and of a type that it does not name.
+fn with_extra() -> FileDescriptorSet {
     let file = |name: &str, text: &str| {
         let file = File::from_source(name, text).unwrap();
         file.file_descriptor_proto().clone()
     };
-    let chat = r#"syntax = "proto3"; package test; import "google/protobuf/any.proto";
-        message Note { string text = 1; google.protobuf.Any any = 4; }
-        service Chat { rpc Say(Note) returns (Note); }"#;
     let extra = r#"syntax = "proto3"; package extra; message Extra { int64 n = 1; }"#;
-    let set = FileDescriptorSet {
-        file: vec![file("chat.proto", chat), file("extra.proto", extra)],
-    };
-    let builder = Builder::configure().register_file_descriptor_set(set);
+    FileDescriptorSet {
+        file: vec![
+            file("chat.proto", CHAT_WITH_ANY),
+            file("extra.proto", extra),
+        ],
+    }
+}
+
+#[tokio::test]
+async fn a_type_that_only_an_any_names_is_asked_for_by_its_name() {
+    let builder = Builder::configure().register_file_descriptor_set(with_extra());
     let mut server = tonic::transport::Server::builder();
     let url = serve(server.add_service(builder.build_v1().unwrap())).await;
     let holding = |name: &str, field: &str| {
@@ -182,6 +190,106 @@ async fn a_type_that_only_an_any_names_is_asked_for_by_its_name() {
         .await
         .unwrap_err();
     assert!(told(&error)[0].contains("@type"), "{error}");
+}
+
+/// Message that holds another, as the server below answers with it.
+#[derive(Clone, PartialEq, prost::Message)]
+struct Holder {
+    #[prost(message, optional, tag = "4")]
+    any: Option<protox::prost_reflect::prost_types::Any>,
+}
+
+/// Serves `test.Chat/Say`, which answers with an `Any` of `extra.Extra`.
+#[derive(Clone)]
+struct Holding;
+
+impl tonic::server::NamedService for Holding {
+    const NAME: &'static str = "test.Chat";
+}
+
+impl tonic::codegen::Service<http::Request<tonic::body::Body>> for Holding {
+    type Response = http::Response<tonic::body::Body>;
+    type Error = std::convert::Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<Self::Response, Self::Error>> + Send>>;
+
+    fn poll_ready(
+        &mut self,
+        _: &mut std::task::Context<'_>,
+    ) -> std::task::Poll<Result<(), Self::Error>> {
+        std::task::Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: http::Request<tonic::body::Body>) -> Self::Future {
+        let answer = |_: tonic::Request<Holder>| async {
+            let any = protox::prost_reflect::prost_types::Any {
+                type_url: "type.googleapis.com/extra.Extra".into(),
+                // field 1 is 7
+                value: vec![8, 7],
+            };
+            Ok::<_, Status>(tonic::Response::new(Holder { any: Some(any) }))
+        };
+        Box::pin(async move {
+            let codec = tonic_prost::ProstCodec::<Holder, Holder>::default();
+            let mut grpc = tonic::server::Grpc::new(codec);
+            Ok(grpc.unary(tower::service_fn(answer), request).await)
+        })
+    }
+}
+
+#[tokio::test]
+async fn an_any_of_an_unknown_type_does_not_fail_the_call() {
+    let mut server = tonic::transport::Server::builder();
+    let url = serve(server.add_service(Holding)).await;
+    let mut step = call("Say", json!({}));
+    request(&mut step).checks = vec![
+        json_path("$.text", json!("")),
+        // as protobuf shows bytes
+        json_path(
+            "$.any",
+            json!({"@type": "type.googleapis.com/extra.Extra", "value": "CAc="}),
+        ),
+    ];
+    let mut inputs = inputs();
+    let text = CHAT_WITH_ANY.as_bytes().to_vec();
+    inputs.insert(Kind::ConfigMap, "protos", "chat.proto", text);
+    let plan = Arc::new(counted(&url, 2, vec![step]));
+    let prepared = Arc::new(prepare(plan, &inputs).await.unwrap());
+    let snapshot = sum(&deltas(&mut prepared.start(whole(1), Instant::now())).await);
+    assert_eq!(
+        (snapshot.requests(), snapshot.failures()),
+        (2, 0),
+        "{:?}",
+        snapshot.errors
+    );
+}
+
+#[tokio::test]
+async fn a_type_that_first_comes_in_an_answer_is_asked_for_during_the_load() {
+    let builder = Builder::configure().register_file_descriptor_set(with_extra());
+    let mut server = tonic::transport::Server::builder();
+    let server = server.add_service(builder.build_v1().unwrap());
+    let url = serve(server.add_service(Holding)).await;
+    let mut step = call("Say", json!({}));
+    request(&mut step).checks = vec![json_path(
+        "$.any['@type']",
+        json!("type.googleapis.com/extra.Extra"),
+    )];
+    // the first answers show it as bytes, which the check lets pass
+    step.repeat = Some(crate::plan::Repeat {
+        count: 1_000,
+        until: Some(crate::plan::Cel::parse("has(json.any.n) && json.any.n == 7").unwrap()),
+        every: Duration::from_millis(5),
+    });
+    let mut plan = undescribed(&url, step);
+    plan.populations = counted(&url, 1, vec![]).populations;
+    let prepared = prepare(Arc::new(plan), &Inputs::default()).await.unwrap();
+    let snapshot = sum(&deltas(&mut Arc::new(prepared).start(whole(1), Instant::now())).await);
+    assert_eq!(snapshot.failures(), 0, "{:?}", snapshot.errors);
+    assert_eq!(snapshot.errors.iter().count(), 0, "{:?}", snapshot.errors);
+    assert!(
+        snapshot.requests() > 1,
+        "the first answer comes before the type"
+    );
 }
 
 /// Answers questions as servers in other languages do: with an error in a message, and the

@@ -357,3 +357,46 @@ async fn a_reply_to_wait_for_needs_a_server_that_streams() {
         "{error}"
     );
 }
+
+#[tokio::test]
+async fn rules_see_the_last_message_of_a_call_that_ends_with_another_status_than_ok() {
+    let chat = Chat::start().await;
+    let mut cut = call("Listen", json!({"text": "until 3", "number": 9}));
+    request(&mut cut).checks = vec![
+        Check::GrpcStatus(vec![Code(10)]),
+        json_path("$.number", json!(2)),
+        Check::Cel(crate::plan::Cel::parse("status == 10 && json.number == 2").unwrap()),
+    ];
+    request(&mut cut).extract = vec![Extract {
+        name: "last".into(),
+        from: ExtractFrom::JsonPath {
+            path: JsonPath::parse("$.number").unwrap(),
+            all: false,
+        },
+        default: None,
+    }];
+    let mut after = call("Say", json!({"text": "{{ last }}", "number": "{{ last }}"}));
+    request(&mut after).checks = vec![json_path("$.number", json!(3))];
+    let snapshot = run_calls(counted(&chat.url, 3, vec![cut, after])).await;
+    assert_eq!(
+        (snapshot.requests(), snapshot.failures()),
+        (6, 0),
+        "{:?}",
+        snapshot.errors
+    );
+    assert_eq!(snapshot.steps[&0].grpc_statuses, [(10, 3)].into());
+
+    // a check that the message does not pass is told beside the status that was asked for
+    let mut other = call("Listen", json!({"text": "until 3", "number": 9}));
+    request(&mut other).checks = vec![
+        Check::GrpcStatus(vec![Code(10)]),
+        json_path("$.number", json!(1)),
+    ];
+    let snapshot = run_calls(counted(&chat.url, 2, vec![other])).await;
+    assert_eq!(classes(&snapshot), [(ErrorClass::Check, 2)]);
+    // and in the server's own words
+    assert_eq!(
+        samples(&snapshot),
+        ["checks[1], jsonPath $.number equals 1: found 2: enough"]
+    );
+}

@@ -72,6 +72,14 @@ impl Code {
         })
     }
 
+    /// Number of the code and its name, as in `14 UNAVAILABLE`; the number alone if it has none.
+    pub fn numbered(self) -> String {
+        match self.name() {
+            Some(name) => format!("{} {name}", self.0),
+            None => self.0.to_string(),
+        }
+    }
+
     /// Name of the code; `None` for one that is not known.
     pub fn name(self) -> Option<&'static str> {
         NAMES.get(usize::from(self.0)).copied()
@@ -117,6 +125,10 @@ mod tests {
         assert_eq!(
             (Code::parse("UNAVAILABLE"), Code(99).to_string()),
             (Ok(Code::UNAVAILABLE), "99".to_owned())
+        );
+        assert_eq!(
+            (Code::UNAVAILABLE.numbered(), Code(77).numbered()),
+            ("14 UNAVAILABLE".to_owned(), "77".to_owned())
         );
     }
 }

@@ -30,6 +30,9 @@ pub enum Numbers {
     Mapped,
 }
 
+/// Finder of types by their full names, beside those that the message's own descriptors know.
+pub type MoreTypes<'a> = &'a dyn Fn(&str) -> Option<MessageDescriptor>;
+
 /// Decoded message.
 pub struct Decoded(DynamicMessage);
 
@@ -44,14 +47,21 @@ impl Decoded {
     /// Returns the JSON form, its fields sorted by name; those that were not sent have their
     /// default.
     pub fn json(&self, numbers: Numbers) -> Value {
-        self.shown(numbers, false)
+        self.json_with(numbers, &|_| None)
     }
 
-    fn shown(&self, numbers: Numbers, is_sparse: bool) -> Value {
+    /// Returns the JSON form like [`json`](Self::json); `more` knows further types that an `Any` may
+    /// hold.
+    pub fn json_with(&self, numbers: Numbers, more: MoreTypes<'_>) -> Value {
+        self.shown(numbers, false, more)
+    }
+
+    fn shown(&self, numbers: Numbers, is_sparse: bool, more: MoreTypes<'_>) -> Value {
         let shape = Shape {
             numbers,
             is_sparse,
             depth: 0,
+            more,
         };
         let mut json = shape.message(&self.0);
         json.sort_all_objects();
@@ -67,20 +77,21 @@ pub fn to_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, Strin
 /// JSON form of an encoded message without the fields that were not sent. The error shows nothing
 /// of it.
 pub fn to_sparse_json(message: &MessageDescriptor, bytes: &[u8]) -> Result<Value, String> {
-    Decoded::new(message, bytes).map(|decoded| decoded.shown(Numbers::Plain, true))
+    Decoded::new(message, bytes).map(|decoded| decoded.shown(Numbers::Plain, true, &|_| None))
 }
 
 /// Form in which messages are written.
 #[derive(Clone, Copy)]
-struct Shape {
+struct Shape<'a> {
     numbers: Numbers,
     /// True if fields that were not sent are left out.
     is_sparse: bool,
     /// Number of `Any`s around the message.
     depth: usize,
+    more: MoreTypes<'a>,
 }
 
-impl Shape {
+impl Shape<'_> {
     fn message(self, message: &DynamicMessage) -> Value {
         let known = match WellKnown::of(&message.descriptor()) {
             Some(WellKnown::Any) => Some(self.any(message)),
@@ -172,8 +183,12 @@ impl Shape {
         if !url.is_empty() {
             json.insert("@type".to_owned(), url.as_str().into());
         }
-        match self.within_any(any, &url, &bytes) {
-            Some(Value::Object(fields)) if !has_own_form(any, &url) => json.extend(fields),
+        let kind = self.type_of(any, &url);
+        let has_own_form = kind
+            .as_ref()
+            .is_some_and(|kind| WellKnown::of(kind).is_some());
+        match kind.and_then(|kind| self.within_any(kind, &bytes)) {
+            Some(Value::Object(fields)) if !has_own_form => json.extend(fields),
             Some(value) => drop(json.insert("value".to_owned(), value)),
             None if bytes.is_empty() => {}
             None => drop(json.insert("value".to_owned(), STANDARD.encode(&bytes).into())),
@@ -181,11 +196,17 @@ impl Shape {
         Value::Object(json)
     }
 
-    fn within_any(self, any: &DynamicMessage, url: &str, bytes: &[u8]) -> Option<Value> {
+    fn type_of(self, any: &DynamicMessage, url: &str) -> Option<MessageDescriptor> {
+        let name = url.rsplit('/').next().filter(|name| !name.is_empty())?;
+        let known = find_message(any.descriptor().parent_pool(), name);
+        known.or_else(|| (self.more)(name))
+    }
+
+    fn within_any(self, kind: MessageDescriptor, bytes: &[u8]) -> Option<Value> {
         if self.depth == MAX_ANY {
             return None;
         }
-        let message = DynamicMessage::decode(type_of(any, url)?, bytes).ok()?;
+        let message = DynamicMessage::decode(kind, bytes).ok()?;
         let inner = Self {
             depth: self.depth + 1,
             ..self
@@ -246,15 +267,6 @@ fn key_text(key: &MapKey) -> String {
         MapKey::U64(key) => key.to_string(),
         MapKey::String(key) => key.clone(),
     }
-}
-
-fn type_of(any: &DynamicMessage, url: &str) -> Option<MessageDescriptor> {
-    let name = url.rsplit('/').next().unwrap_or_default();
-    find_message(any.descriptor().parent_pool(), name)
-}
-
-fn has_own_form(any: &DynamicMessage, url: &str) -> bool {
-    type_of(any, url).is_some_and(|message| WellKnown::of(&message).is_some())
 }
 
 fn text_of(message: &DynamicMessage, number: u32) -> String {

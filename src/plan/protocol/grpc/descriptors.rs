@@ -175,6 +175,16 @@ impl Descriptors {
             .expect("the file is part of the program")
     }
 
+    /// Finds the type of a message by its full name.
+    pub fn message(&self, name: &str) -> Option<MessageDescriptor> {
+        self.pool.get_message_by_name(name)
+    }
+
+    /// Returns whether a message may hold an `Any`.
+    pub fn know_any(&self) -> bool {
+        self.message("google.protobuf.Any").is_some()
+    }
+
     /// Looks up a method. The error names the services or methods that exist instead.
     pub fn rpc(&self, method: &Method) -> Result<Rpc, String> {
         let Method {

@@ -183,12 +183,14 @@ impl<'a> Streaming<'a> {
     }
 
     /// Returns the outcome of the stream, given that of the exchange. A stream whose last event
-    /// came has succeeded; one without it, or with an error of the language model, has failed.
+    /// came by `until` has succeeded; one without it, or with an error of the language model, has
+    /// failed.
     pub(crate) fn conclude(
         &self,
         outcome: Result<(), Failure>,
         answer: &mut Received,
         sink: &dyn Events,
+        until: Instant,
     ) -> Result<(), Failure> {
         let State {
             events, progress, ..
@@ -215,14 +217,14 @@ impl<'a> Streaming<'a> {
             &self.stream.until,
         ) {
             (true, ..) => Err(Failure::ToldInStream(std::mem::take(&mut progress.error))),
-            (false, Some(_), outcome, _) => {
+            (false, Some(ended), outcome, _) if ended <= until => {
                 self.left.set(self.left.get() || outcome.is_err());
                 Ok(())
             }
             (false, None, Ok(()), Some(until)) if is_streamed(answer.status) => {
                 Err(Failure::Unfinished(self.unfinished(until, answer)))
             }
-            (false, None, outcome, _) => outcome,
+            (false, _, outcome, _) => outcome,
         }
     }
 
@@ -236,13 +238,16 @@ impl<'a> Streaming<'a> {
             .unwrap_or(now)
     }
 
-    /// Returns the measurements of a stream that came to its proper end, from `intended` on.
+    /// Returns the measurements of a stream, from `intended` on; those of a language model only if
+    /// it said anything.
     pub(crate) fn sample(&self, intended: Instant) -> StreamSample {
         let progress = &self.state.borrow().progress;
         let since = |at: Option<Instant>| at.map(|at| at.saturating_duration_since(intended));
+        let began = progress.received > 0 || progress.ended.is_some();
         let llm = self
             .stream
             .preset
+            .filter(|_| began)
             .map(|_| progress.llm(since(progress.first_answer)));
         StreamSample {
             first: since(progress.first),
@@ -347,5 +352,43 @@ fn is_last(until: &Until, event: Event<'_>) -> bool {
             // an event that cannot be searched is not known to be the last
             matches!(path.first(&json), Ok(Some(node)) if !node.is_null() && *node != serde_json::Value::Bool(false))
         }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::engine::record::recorder::Recorder;
+
+    /// Outcome of a stream that read its last event, when the exchange ran out of time and the
+    /// time limit is that event's time and so much more, or less.
+    fn concluded(limit: impl FnOnce(Instant) -> Instant) -> Result<(), Failure> {
+        let stream = HttpStream {
+            format: StreamFormat::Sse,
+            preset: None,
+            until: Some(Until::Text("[DONE]".into())),
+        };
+        let (queue, _deltas) = mpsc::channel(1);
+        let boundary = Instant::now() + Duration::from_secs(3600);
+        let recorder = RefCell::new(Recorder::new(0, 1, 0, boundary, None, queue));
+        let mut answer = Received {
+            status: 200,
+            ..Received::default()
+        };
+        answer.capture.fresh = b"data: [DONE]\n\n".to_vec();
+        let streaming = Streaming::new(&stream, 0, Part::Measured);
+        streaming.read(&mut answer, &recorder).unwrap();
+        let ended = streaming.state.borrow().progress.ended.unwrap();
+        let late = Err(Failure::Timeout);
+        streaming.conclude(late, &mut answer, &recorder, limit(ended))
+    }
+
+    #[test]
+    fn a_stream_is_in_time_if_its_last_event_is() {
+        assert!(concluded(|ended| ended).is_ok());
+        let outcome = concluded(|ended| ended.checked_sub(Duration::from_nanos(1)).unwrap());
+        assert!(matches!(outcome, Err(Failure::Timeout)), "{outcome:?}");
     }
 }
