@@ -19,7 +19,7 @@ use crate::stats::Snapshot;
 use crate::stats::result::Event;
 use crate::wire::control::Stop;
 
-/// Most bytes of samples of workers that live.
+/// Most bytes of memory of samples of workers that live.
 const MAX_LIVE: usize = 24 * 1024 * 1024;
 
 /// State of a run at one moment.
@@ -98,7 +98,8 @@ pub fn processes(roster: &Roster) -> Vec<Process> {
     instances
         .map(|(holder, instance)| {
             if live(instance) && size <= MAX_LIVE {
-                size += instance.snapshot.encode().len();
+                // not by writing them, for which the master would stand still
+                size += instance.snapshot.heap();
             }
             let is_kept = !live(instance) || size <= MAX_LIVE;
             Process::of(holder, instance, is_kept)

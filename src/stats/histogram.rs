@@ -265,8 +265,7 @@ impl Histogram {
         self.counts.iter().flat_map(Counts::iter)
     }
 
-    /// Memory on the heap, in bytes.
-    #[cfg(test)]
+    /// Memory on the heap, in bytes; [`encode`](Self::encode) takes no more than about that.
     pub(super) fn heap(&self) -> usize {
         self.counts.as_ref().map_or(0, |counts| {
             PAGES * 2 + counts.pages.capacity() * size_of::<Page>() + counts.carries.len() * 16
@@ -378,18 +377,17 @@ impl Counts {
     }
 
     fn merge(&mut self, other: &Counts) {
-        for (page, place) in other
-            .places
-            .iter()
-            .enumerate()
-            .filter(|(_, place)| **place > 0)
-        {
-            for (slot, count) in other.pages[usize::from(*place) - 1]
-                .iter()
-                .enumerate()
-                .filter(|(_, count)| **count > 0)
-            {
-                self.add(page * PAGE + slot, u64::from(*count));
+        for (page, theirs) in other.opened() {
+            let place = match self.places[page] {
+                0 => self.open(page),
+                place => place,
+            };
+            let ours = &mut self.pages[usize::from(place) - 1];
+            if add_page(ours, theirs) {
+                let wrapped = (0..PAGE).filter(|slot| ours[*slot] < theirs[*slot]);
+                for index in wrapped.map(|slot| page * PAGE + slot) {
+                    *self.carries.entry(index as u16).or_default() += 1;
+                }
             }
         }
         for (index, carries) in &other.carries {
@@ -412,6 +410,14 @@ impl Counts {
         }
     }
 
+    /// Ranges of buckets that have memory, in ascending order, with their counts.
+    fn opened(&self) -> impl Iterator<Item = (usize, &Page)> {
+        let opened = self.places.iter().enumerate();
+        opened
+            .filter(|(_, place)| **place > 0)
+            .map(|(page, place)| (page, &self.pages[usize::from(*place) - 1]))
+    }
+
     fn of(&self, index: usize) -> u64 {
         let low = usize::from(self.places[index / PAGE])
             .checked_sub(1)
@@ -429,16 +435,9 @@ impl Counts {
 
     /// Buckets with samples, in ascending order: index and count.
     fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
-        let pages = self
-            .places
-            .iter()
-            .enumerate()
-            .filter(|(_, place)| **place > 0);
-        let slots = pages.flat_map(|(page, place)| {
-            self.pages[usize::from(*place) - 1]
-                .iter()
-                .enumerate()
-                .map(move |(slot, low)| (page * PAGE + slot, *low))
+        let slots = self.opened().flat_map(|(page, counts)| {
+            let slots = counts.iter().enumerate();
+            slots.map(move |(slot, low)| (page * PAGE + slot, *low))
         });
         slots
             .map(|(index, low)| (index, self.carried(index, low)))
@@ -451,6 +450,18 @@ impl Counts {
         let first = buckets.next()?;
         Some((first, buckets.last().unwrap_or(first)))
     }
+}
+
+/// Adds counts to those of a page. Returns whether a count has passed 16 bits: its low bits are then
+/// less than what was added. Without a branch, so that many are added at once.
+fn add_page(ours: &mut Page, theirs: &Page) -> bool {
+    let mut has_passed = false;
+    for (own, more) in ours.iter_mut().zip(theirs) {
+        let sum = own.wrapping_add(*more);
+        has_passed |= sum < *more;
+        *own = sum;
+    }
+    has_passed
 }
 
 /// Reads the V2 format as this version writes it, with the number of samples. No memory is taken by

@@ -41,6 +41,16 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
+    /// Memory of the histograms, in bytes: almost all that there is, and about what
+    /// [`encode`](Self::encode) takes at most.
+    pub fn heap(&self) -> usize {
+        let of_steps = self.steps.values().flat_map(StepStats::histograms);
+        let of_tasks = self.tasks.values().map(|task| &task.duration);
+        let of_trends = self.trends.values().map(|trend| &trend.values);
+        let all = of_steps.chain(of_tasks).chain(of_trends);
+        all.chain([&self.lag]).map(Histogram::heap).sum()
+    }
+
     /// Adds the statistics of another shard or worker in the same interval: everything adds up,
     /// `users` too.
     pub fn merge(&mut self, other: &Snapshot) {

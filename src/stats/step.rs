@@ -108,6 +108,13 @@ impl StepStats {
             && self.stream.as_ref().is_none_or(|stream| stream.is_empty())
     }
 
+    /// Every histogram.
+    pub(super) fn histograms(&self) -> impl Iterator<Item = &Histogram> {
+        let own = [&self.latency, &self.service_time, &self.failed_latency];
+        let of_stream = self.stream.iter().flat_map(|stream| stream.histograms());
+        own.into_iter().chain(&self.phases.0).chain(of_stream)
+    }
+
     /// Adds the samples of another shard, worker or interval.
     pub fn merge(&mut self, other: &StepStats) {
         let StepStats {

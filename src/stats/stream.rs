@@ -56,6 +56,13 @@ pub struct Goodput {
 }
 
 impl StreamStats {
+    /// Every histogram.
+    pub(super) fn histograms(&self) -> impl Iterator<Item = &Histogram> {
+        let models = self.llm.iter();
+        let of_model = models.flat_map(|llm| [&llm.first_answer, &llm.per_token, &llm.token_rate]);
+        [&self.first, &self.gap].into_iter().chain(of_model)
+    }
+
     /// Tells whether no message was sent or received.
     pub fn is_empty(&self) -> bool {
         let Self {

@@ -44,9 +44,9 @@ fn hostile_specs_stop_neither_the_operator_nor_their_neighbours() {
             .collect();
         println!("{} hostile specs", corpus.len());
         for (nth, part) in corpus.chunks(BETWEEN).enumerate() {
-            create(stage, part);
+            let said = create(stage, part);
             let took = begin(&neighbour, &format!("good-{nth}")).await;
-            println!("good-{nth} began after {took:?}");
+            println!("good-{nth} began after {took:?}; {said}");
             assert!(took < BEGINS_WITHIN, "good-{nth} began after {took:?}");
         }
         let judged = judged(stage).await;
@@ -62,8 +62,9 @@ fn hostile_specs_stop_neither_the_operator_nor_their_neighbours() {
     });
 }
 
-/// Creates hostile LoadTests; those that the API server refuses are none.
-fn create(stage: &Stage, part: &[(String, Value)]) {
+/// Creates hostile LoadTests, of which the API server may refuse some. Returns the beginning of what
+/// kubectl says.
+fn create(stage: &Stage, part: &[(String, Value)]) -> String {
     let items = part.iter().map(|(name, spec)| {
         json!({
             "apiVersion": "starling.dev/v1alpha1",
@@ -73,7 +74,12 @@ fn create(stage: &Stage, part: &[(String, Value)]) {
         })
     });
     let list = json!({"apiVersion": "v1", "kind": "List", "items": items.collect::<Vec<_>>()});
-    stage.try_kubectl(&["create", "-f", "-"], Some(&list.to_string()));
+    let said = stage.try_kubectl(
+        // as somebody does who means harm
+        &["create", "--validate=false", "-f", "-"],
+        Some(&list.to_string()),
+    );
+    said.text.chars().take(300).collect()
 }
 
 /// Creates a good LoadTest, waits for the id of its run, deletes it, and returns how long it took.

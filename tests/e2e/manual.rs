@@ -1,7 +1,7 @@
 //! A run whose load a person changes through the API server, as docs/manual-control.md says.
 
 use std::io::{BufRead, BufReader};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdout, Command, Stdio};
 
 use serde_json::{Value, json};
 
@@ -9,12 +9,17 @@ use crate::samples::{brief, closed, report, with};
 use crate::stage::{Stage, condition, is, play, run_id, seconds, sent, status};
 
 /// `kubectl port-forward` to a master's port for people.
-struct Forward(Child, u16);
+struct Forward {
+    kubectl: Child,
+    port: u16,
+    /// Read no further, but open: kubectl ends when it cannot write.
+    _words: BufReader<ChildStdout>,
+}
 
 impl Drop for Forward {
     fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
+        let _ = self.kubectl.kill();
+        let _ = self.kubectl.wait();
     }
 }
 
@@ -28,17 +33,21 @@ impl Forward {
             .spawn()
             .unwrap();
         let mut line = String::new();
-        let stdout = kubectl.stdout.take().unwrap();
-        BufReader::new(stdout).read_line(&mut line).unwrap();
+        let mut words = BufReader::new(kubectl.stdout.take().unwrap());
+        words.read_line(&mut line).unwrap();
         // Forwarding from 127.0.0.1:40123 -> 8080
         let port = line
-            .split(['>', ' '])
+            .split(' ')
             .find_map(|word| word.strip_prefix("127.0.0.1:")?.parse().ok());
-        Self(kubectl, port.unwrap_or_else(|| panic!("{line:?}")))
+        Self {
+            kubectl,
+            port: port.unwrap_or_else(|| panic!("{line:?}")),
+            _words: words,
+        }
     }
 
     async fn post(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
-        let url = format!("http://127.0.0.1:{}{path}", self.1);
+        let url = format!("http://127.0.0.1:{}{path}", self.port);
         let request = reqwest::Client::new().post(url).bearer_auth(token);
         let answer = request.json(body).send().await.unwrap();
         let status = answer.status().as_u16();

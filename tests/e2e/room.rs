@@ -8,54 +8,67 @@ use serde_json::{Value, json};
 use crate::samples::{brief, report, with};
 use crate::stage::{Stage, eventually, is, play_alone, run, run_id, seconds, sent};
 
-/// Milli-CPUs that the scheduler has left on the node with the most of them.
-async fn free_cpu(stage: &Stage) -> i64 {
+/// Milli-CPUs that the scheduler has left on a node.
+async fn free_cpu(stage: &Stage, node: &str) -> i64 {
     let nodes: Api<Node> = Api::all(stage.client.clone());
     let pods: Api<Pod> = Api::all(stage.client.clone());
-    let nodes = nodes.list(&ListParams::default()).await.expect("nodes");
-    let pods = pods.list(&ListParams::default()).await.expect("Pods");
-    let free = nodes.items.iter().map(|node| {
-        let name = node.metadata.name.clone();
-        let all = node
-            .status
-            .as_ref()
-            .and_then(|status| status.allocatable.as_ref())
-            .and_then(|amounts| amounts.get("cpu"))
-            .map_or(0, |cpu| millis(&cpu.0));
-        let taken: i64 = pods
-            .items
-            .iter()
-            .filter(|pod| pod.spec.as_ref().is_some_and(|spec| spec.node_name == name))
-            .filter(|pod| {
-                let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
-                !matches!(phase.as_deref(), Some("Succeeded" | "Failed"))
-            })
-            .flat_map(|pod| pod.spec.iter().flat_map(|spec| &spec.containers))
-            .filter_map(|container| container.resources.as_ref()?.requests.as_ref()?.get("cpu"))
-            .map(|cpu| millis(&cpu.0))
-            .sum();
-        all - taken
-    });
-    free.max().expect("a node")
+    let status = nodes.get(node).await.expect("the node").status;
+    let all = status
+        .as_ref()
+        .and_then(|status| status.allocatable.as_ref())
+        .and_then(|amounts| amounts.get("cpu"))
+        .map_or(0, |cpu| millis(&cpu.0));
+    let here = ListParams::default().fields(&format!("spec.nodeName={node}"));
+    let pods = pods.list(&here).await.expect("Pods");
+    let taken: i64 = pods
+        .items
+        .iter()
+        .filter(|pod| !has_ended(pod))
+        .flat_map(|pod| pod.spec.iter().flat_map(|spec| &spec.containers))
+        .filter_map(|container| container.resources.as_ref()?.requests.as_ref()?.get("cpu"))
+        .map(|cpu| millis(&cpu.0))
+        .sum();
+    all - taken
 }
 
-/// Milli-CPUs left once the Pods of earlier tests are gone, which would give theirs back later.
-async fn settled_free_cpu(stage: &Stage) -> i64 {
+/// Name of a node.
+async fn any_node(stage: &Stage) -> String {
+    let nodes: Api<Node> = Api::all(stage.client.clone());
+    let nodes = nodes.list(&ListParams::default()).await.expect("nodes");
+    let first = nodes.items.into_iter().next().expect("a node");
+    first.metadata.name.expect("a name")
+}
+
+/// Milli-CPUs left once all Pods that are about to end or to go have, which would give theirs back
+/// later: those of earlier tests, and workers of runs that have ended.
+async fn settled_free_cpu(stage: &Stage, node: &str) -> i64 {
     let pods: Api<Pod> = Api::all(stage.client.clone());
     eventually("no Pod is about to go", seconds(120), async || {
         let pods = pods.list(&ListParams::default()).await.expect("Pods");
-        let going = pods
+        let going: Vec<_> = pods
             .items
             .iter()
-            .filter(|pod| pod.metadata.deletion_timestamp.is_some())
-            .count();
-        match going {
-            0 => Ok(()),
-            going => Err(format!("{going} are")),
+            .filter(|pod| pod.metadata.deletion_timestamp.is_some() || is_worker_at_work(pod))
+            .map(|pod| (&pod.metadata.namespace, &pod.metadata.name))
+            .collect();
+        match going.is_empty() {
+            true => Ok(()),
+            false => Err(format!("{going:?} are")),
         }
     })
     .await;
-    free_cpu(stage).await
+    free_cpu(stage, node).await
+}
+
+fn is_worker_at_work(pod: &Pod) -> bool {
+    let labels = pod.metadata.labels.as_ref();
+    let component = labels.and_then(|labels| labels.get("app.kubernetes.io/component"));
+    component.is_some_and(|component| component == "worker") && !has_ended(pod)
+}
+
+fn has_ended(pod: &Pod) -> bool {
+    let phase = pod.status.as_ref().and_then(|status| status.phase.clone());
+    matches!(phase.as_deref(), Some("Succeeded" | "Failed"))
 }
 
 fn millis(cpu: &str) -> i64 {
@@ -69,7 +82,11 @@ fn millis(cpu: &str) -> i64 {
 fn a_run_without_room_takes_the_place_of_a_finished_master() {
     play_alone("room", async |stage| {
         stage.open(&[]).await;
-        stage.apply(&brief("first", 3));
+        // the scheduler would find room on another
+        let node = any_node(stage).await;
+        let here = json!({"nodeSelector": {"kubernetes.io/hostname": node}});
+        let here = json!({"spec": {"workers": {"pod": here}, "master": {"pod": here}}});
+        stage.apply(&with(brief("first", 3), here.clone()));
         let first = stage.finished("first").await;
         assert!(is(&first, "Succeeded"), "{:?}", first.status);
         let master = format!(
@@ -78,10 +95,10 @@ fn a_run_without_room_takes_the_place_of_a_finished_master() {
         );
         assert_eq!(stage.pods(&master).await.len(), 1, "its master is kept");
 
-        // its own master and a worker that fits only where the other master is
-        let cpu = format!("{}m", settled_free_cpu(stage).await - 50);
+        // beside its own master the worker fits only where the other master is
+        let cpu = format!("{}m", settled_free_cpu(stage, &node).await - 50);
         let large = json!({"spec": {"workers": {"resources": {"cpu": cpu, "memory": "64Mi"}}}});
-        stage.apply(&with(brief("second", 3), large));
+        stage.apply(&with(with(brief("second", 3), here), large));
         let second = stage.finished("second").await;
         assert!(is(&second, "Succeeded"), "{:?}", second.status);
         assert_eq!(stage.pods(&master).await.len(), 0, "it gave way");

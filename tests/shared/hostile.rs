@@ -301,7 +301,7 @@ fn feeders() -> Vec<Hostile> {
         }),
         hostile("csv-columns", Either, |spec| {
             let columns: Vec<String> = (0..20_000).map(|i| format!("c{i}")).collect();
-            let csv = json!({"configMap": {"name": "x", "key": "y"}, "columns": columns});
+            let csv = json!({"configMapKeyRef": {"name": "x", "key": "y"}, "columns": columns});
             spec["feeders"] = json!([{"name": "f", "csv": csv}]);
         }),
     ]
@@ -624,7 +624,7 @@ fn counts() -> Vec<Hostile> {
             let targets =
                 (0..3_000).map(|i| (format!("t{i}"), json!({"url": "http://127.0.0.1:9"})));
             spec["targets"] = Value::Object(targets.collect());
-            step(spec)["http"]["target"] = json!("nobody");
+            step(spec)["target"] = json!("nobody");
         }),
         hostile("stages", Either, |spec| {
             let stages = vec![json!({"duration": "1ms", "target": 1}); 6_000];
