@@ -293,6 +293,16 @@ function Curve({ run }: { run: Run }) {
         <h2 id="curve-title">Latency by percentile</h2>
         <p class="moment">whole run so far</p>
       </header>
+      <p class="key">
+        <svg width="22" height="8" aria-hidden="true" class="stroke-blue">
+          <line x1="0" y1="4" x2="22" y2="4" stroke-width="2.5" />
+        </svg>
+        <span>latency, from the intended start</span>
+        <svg width="22" height="8" aria-hidden="true" class="stroke-orange">
+          <line x1="0" y1="4" x2="22" y2="4" stroke-width="2.5" stroke-dasharray="8 4" />
+        </svg>
+        <span>service time, from the first byte sent</span>
+      </p>
       {curve.length < 2 ? (
         <p class="none">Drawn when enough requests have succeeded.</p>
       ) : (
@@ -306,13 +316,15 @@ function Curve({ run }: { run: Run }) {
                   <tr>
                     <th scope="col">Percentile</th>
                     <th scope="col">Latency</th>
+                    <th scope="col">Service time</th>
                   </tr>
                 </thead>
                 <tbody>
-                  {curve.map(([percent, micros]) => (
+                  {curve.map(([percent, latency, serviceTime]) => (
                     <tr key={percent}>
                       <th scope="row">{percent}%</th>
-                      <td>{time(micros)}</td>
+                      <td>{time(latency)}</td>
+                      <td>{time(serviceTime)}</td>
                     </tr>
                   ))}
                 </tbody>
@@ -331,17 +343,21 @@ const LEFT = 78;
 const BOTTOM = 26;
 const TOP = 14;
 
-function CurveDrawing({ curve }: { curve: [number, number][] }) {
+function CurveDrawing({ curve }: { curve: [number, number, number][] }) {
   // each further nine of a percentile has the same width
   const nines = (percent: number) => -Math.log10(1 - Math.min(percent, 99.9999) / 100);
   const width = nines(curve[curve.length - 1]![0]) || 1;
-  const values = curve.map(([, micros]) => Math.max(1, micros));
+  const values = curve.flatMap(([, latency, serviceTime]) => [
+    Math.max(1, latency),
+    Math.max(1, serviceTime),
+  ]);
   const low = Math.floor(Math.log10(Math.min(...values)));
   const high = Math.max(low + 1, Math.ceil(Math.log10(Math.max(...values))));
   const x = (percent: number) => LEFT + (nines(percent) / width) * (WIDTH - LEFT - 24);
   const y = (micros: number) =>
     TOP + ((high - Math.log10(Math.max(1, micros))) / (high - low)) * (HEIGHT - TOP - BOTTOM);
-  const points = curve.map(([percent, micros]) => `${x(percent).toFixed(1)},${y(micros).toFixed(1)}`);
+  const points = (of: 1 | 2) =>
+    curve.map((point) => `${x(point[0]).toFixed(1)},${y(point[of]).toFixed(1)}`).join(" ");
   const decades = Array.from({ length: high - low + 1 }, (_, step) => 10 ** (low + step));
   const ticks = [50, 90, 99, 99.9, 99.99, 99.999].filter((tick) => nines(tick) <= width + 1e-9);
   const words = [50, 90, 95, 99, 99.9]
@@ -370,7 +386,14 @@ function CurveDrawing({ curve }: { curve: [number, number][] }) {
           </text>
         </g>
       ))}
-      <polyline class="stroke-blue" points={points.join(" ")} fill="none" stroke-width="2" />
+      <polyline class="stroke-blue" points={points(1)} fill="none" stroke-width="2" />
+      <polyline
+        class="stroke-orange"
+        points={points(2)}
+        fill="none"
+        stroke-width="2"
+        stroke-dasharray="8 4"
+      />
     </svg>
   );
 }

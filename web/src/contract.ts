@@ -169,8 +169,8 @@ export interface Frame {
   workers: Workers;
   /** Levels of a search for the capacity; null in other runs. */
   capacity: Capacity | null;
-  /** Latency of successes at rising percentiles. */
-  curve: [percent: number, micros: number][];
+  /** Latency and service time of successes at rising percentiles. */
+  curve: [percent: number, latency: number, serviceTime: number][];
   /** Place in the log of the first of `events`. */
   eventsFrom: number;
   events: EventLine[];

@@ -35,6 +35,8 @@ pub struct Present<'a> {
     pub so_far: SoFar,
     /// Latencies of all successes.
     pub latency: Histogram,
+    /// Service times of all successes.
+    pub service_time: Histogram,
     /// Course of the run.
     pub moments: &'a [Moment],
     /// Seconds that one of the moments stands for.
@@ -63,6 +65,7 @@ impl Coordinator {
                 so_far(&self.file.plan, &merged, &self.judge, search, elapsed)
             }
         };
+        let sum = all_steps(&merged);
         Present {
             file: &self.file,
             plan_json: &self.plan_json,
@@ -74,7 +77,8 @@ impl Coordinator {
                 .as_ref()
                 .map(|result| (result.verdict, &result.reason, result.message.as_str())),
             so_far,
-            latency: all_steps(&merged).latency,
+            latency: sum.latency,
+            service_time: sum.service_time,
             moments: self.timeline.moments(),
             resolution: self.timeline.resolution(),
             heat: self.timeline.heat(),

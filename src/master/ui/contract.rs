@@ -188,8 +188,9 @@ pub struct Frame {
     pub workers: Workers,
     /// Levels of a search for the capacity.
     pub capacity: Option<CapacityResult>,
-    /// Latency of successes at rising percentiles: percent and microseconds.
-    pub curve: Vec<(f64, u64)>,
+    /// Latency and service time of successes at rising percentiles: percent, and microseconds of
+    /// each.
+    pub curve: Vec<(f64, u64, u64)>,
     /// Place of the first of `events` in the log.
     pub events_from: usize,
     /// Events that are new.

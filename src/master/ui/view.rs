@@ -174,7 +174,7 @@ pub fn frame(present: &Present<'_>, id: u64, told: &mut Told) -> Frame {
         thresholds: within(MAX_JUDGEMENTS, so_far.thresholds.iter().map(judgement)),
         workers: workers(present.roster),
         capacity: present.capacity.clone().map(newest_levels),
-        curve: curve(&present.latency),
+        curve: curve(&present.latency, &present.service_time),
         events_from,
         events,
     }
@@ -527,12 +527,15 @@ fn bounded(event: Event) -> Event {
     }
 }
 
-fn curve(latency: &Histogram) -> Vec<(f64, u64)> {
+fn curve(latency: &Histogram, service_time: &Histogram) -> Vec<(f64, u64, u64)> {
     let samples = latency.count() as f64;
     CURVE
         .into_iter()
         .filter(|percent| samples * (1.0 - percent / 100.0) >= TAIL)
-        .map(|percent| (percent, latency.percentile(percent)))
+        .map(|percent| {
+            let of = |histogram: &Histogram| histogram.percentile(percent);
+            (percent, of(latency), of(service_time))
+        })
         .collect()
 }
 
