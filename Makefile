@@ -1,9 +1,12 @@
 # What people type. Anything longer than a line or two is a script.
 .DELETE_ON_ERROR:
-.PHONY: build test faults soak nodes upgrade fuzz cluster-demo generate lint
+.PHONY: build web test faults soak nodes upgrade fuzz cluster-demo generate lint
 
-build: ## the program, as it is shipped
-	cargo build --profile dist
+build: web ## the program, as it is shipped
+	STARLING_REQUIRE_UI=1 cargo build --profile dist
+
+web: ## the page of a run, which builds of the program then embed; takes Node 20 or newer
+	cd web && npm ci --ignore-scripts && npm run build
 
 test: ## every test, with all they need: as root on Linux, or against STARLING_TEST_KUBECONFIG and STARLING_TEST_IMAGE
 	tests/run.sh

@@ -26,6 +26,7 @@ mod run;
 mod strict;
 mod tags;
 mod validate;
+mod web;
 mod yaml;
 
 use std::collections::BTreeMap;

@@ -1,12 +1,15 @@
 //! The master: roster, merge, verdict, and what it serves to the operator, to people and to
 //! Prometheus.
 
+mod access;
 pub mod api;
 mod blocks;
 mod checkpoint;
 pub mod coordinator;
 mod cost;
+mod courses;
 pub mod fleet;
+mod heat;
 mod judge;
 mod leases;
 pub mod listening;
@@ -21,6 +24,7 @@ mod search;
 mod shares;
 mod sum;
 mod timeline;
+pub mod ui;
 mod verdict;
 
 use std::io::ErrorKind;
@@ -50,6 +54,7 @@ pub use api::Token;
 pub use coordinator::Coordinator;
 use fleet::WorkerTokens;
 pub use memory::Memory;
+use ui::{Feed, Hosts, Keys, Site};
 
 /// Interval at which time itself may change the state of a run.
 const TICK: Duration = Duration::from_millis(250);
@@ -83,13 +88,13 @@ pub struct Options {
     /// Port for workers and operator (TLS)
     #[arg(long, default_value_t = layout::CONTROL_PORT)]
     pub control_port: u16,
-    /// Port of the read API (token; HTTP, or HTTPS with --ui-cert)
+    /// Port of the page and the read API (token; HTTP, or HTTPS with --ui-cert)
     #[arg(long, default_value_t = layout::UI_PORT)]
     pub ui_port: u16,
     /// Port of /metrics, /livez and /readyz (HTTP, or HTTPS with --ui-cert)
     #[arg(long, default_value_t = layout::ADMIN_PORT)]
     pub admin_port: u16,
-    /// PEM certificate chain of the read API and the metrics, which are then served over TLS
+    /// PEM certificate chain of the page, the read API and the metrics, which are then served over TLS
     #[arg(long, value_name = "FILE", requires = "ui_key")]
     pub ui_cert: Option<PathBuf>,
     /// PEM key of that certificate
@@ -229,7 +234,7 @@ impl Shared {
 pub struct Listeners {
     /// Workers (gRPC) and operator (REST), over TLS.
     pub control: TcpListener,
-    /// People with the read token or the control token, over HTTP.
+    /// People with the read token or the control token, over HTTP: the page and what it asks for.
     pub ui: TcpListener,
     /// `/metrics`, `/livez` and `/readyz`, over HTTP.
     pub admin: TcpListener,
@@ -360,11 +365,18 @@ pub async fn serve(
     let api = api::control(master.clone(), tokens.operator.clone());
     let worker = tokens.worker.clone();
     let control = serve_control(master.clone(), identity, worker, api, control, stop.clone());
-    let ui = Door::new(ui, STRANGERS).serve(
-        api::people(master.clone(), tokens.read.clone(), tokens.control.clone()),
-        tls.clone(),
-        stop.clone(),
-    );
+    let feed = Feed::new(master.clone(), stop.clone());
+    let keys = Keys {
+        read: tokens.read.clone(),
+        control: tokens.control.clone(),
+    };
+    let site = Site {
+        hosts: Hosts::Any,
+        is_secure: tls.is_some(),
+        ends_with_run: false,
+    };
+    let pages = ui::router(master.clone(), feed.clone(), keys, site);
+    let ui = Door::new(ui, STRANGERS).serve(pages, tls.clone(), stop.clone());
     let admin = admin::serve(admin, tls, Arc::new(master.clone()), stop.clone());
     let serving = async {
         tokio::try_join!(
@@ -376,6 +388,7 @@ pub async fn serve(
     tokio::select! {
         served = serving => served.map(|_| ()),
         () = master.clone().keep_time() => Ok(()),
+        () = feed.run() => Ok(()),
         () = async {
             stop.cancelled().await;
             tokio::time::sleep(DRAIN).await;

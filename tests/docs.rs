@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 /// Beginnings of a path from the root of the repository, by which one is told from other code.
-const ROOTS: [&str; 11] = [
+const ROOTS: [&str; 12] = [
     ".ci/",
     "benches/",
     "charts/",
@@ -23,6 +23,7 @@ const ROOTS: [&str; 11] = [
     "manifests/",
     "src/",
     "tests/",
+    "web/",
     "Cargo.toml",
     "Makefile",
 ];

@@ -11,6 +11,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 say() { printf '%s\n' "$*" >&2; }
 
 tests/cluster/prepare.sh
+# The page of a run comes before the program, which embeds it.
+web/prepare.sh
+make web
+export STARLING_REQUIRE_UI=1
 tests/foreign/prepare.sh >/dev/null
 # Go's programs come first: the tests of the chart use helm.
 tests/cluster/cluster.sh build helm
@@ -53,6 +57,8 @@ run unit cargo test --workspace --no-fail-fast "${without_cluster[@]}"
 run hooks cargo test --features test-hooks --lib operator::fault
 run doc cargo test --workspace --doc
 run protos cargo test --manifest-path tests/protos/Cargo.toml
+# The page of a run in a browser, served by the program.
+run web env STARLING="$target/debug/starling" npm --prefix web test
 # What the operator writes, to the implementation of kstatus that Helm and Flux wait by.
 run kstatus env PATH="$PATH:${XDG_CACHE_HOME:-$HOME/.cache}/starling/go/bin" go -C tests/kstatus test ./...
 run chart tests/cluster/with.sh "$starling" tests/cluster/chart.sh

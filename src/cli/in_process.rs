@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 
+use super::web::{self, Page};
 use crate::engine::RequestLogSink;
 use crate::master::fleet::{Admission, serve_worker};
 use crate::master::{Coordinator, Memory, Shared};
@@ -54,7 +55,7 @@ pub(super) fn describe(problem: &WorkerProblem) -> String {
 }
 
 /// Carries out `file`, a run of one worker, on `cores` cores, and returns its result. The request
-/// log goes to `request_log`. When `stop` is cancelled, the load ends and the run is aborted; its
+/// log goes to `request_log`, and `page` shows the run. When `stop` is cancelled, the load ends and the run is aborted; its
 /// result is complete all the same.
 ///
 /// # Errors
@@ -65,6 +66,7 @@ pub async fn carry_out(
     inputs: Inputs,
     cores: usize,
     request_log: Option<RequestLogSink>,
+    page: Option<Page>,
     mut on_progress: impl FnMut(&Progress),
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
@@ -92,7 +94,8 @@ pub async fn carry_out(
             .serve(ReceiverStream::new(from_master), to_master)
             .await
     };
-    let finished = follow(&master, &run, &mut on_progress, stop);
+    let followed = follow(&master, &run, &mut on_progress, stop);
+    let finished = web::beside(page, &master, followed);
     tokio::select! {
         outcome = finished => outcome,
         // both work until the run is over; to end before it is a defect, reported as one

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use super::in_process::{RunError, finish, progress, start};
 use super::output::note;
 use super::overrides::whole;
+use super::web::{self, Page};
 use crate::master::listening::{Proofs, serve_workers};
 use crate::master::{Coordinator, Memory, Shared};
 use crate::operator::channel::{Channel, InstallKey};
@@ -167,6 +168,7 @@ impl Folder {
 pub async fn carry_out(
     file: RunFile,
     fleet: &Fleet,
+    page: Option<Page>,
     mut on_progress: impl FnMut(&Progress),
     stop: CancellationToken,
 ) -> Result<RunResult, RunError> {
@@ -191,7 +193,8 @@ pub async fn carry_out(
     };
     let serving = serve_workers(master.clone(), proofs, listener, CancellationToken::new());
     let working = async {
-        let outcome = follow(&master, &run, fleet, &mut on_progress, &stop).await;
+        let followed = follow(&master, &run, fleet, &mut on_progress, &stop);
+        let outcome = web::beside(page, &master, followed).await;
         dismiss(&master).await;
         outcome
     };

@@ -20,6 +20,7 @@ use super::output::{self, note};
 use super::overrides::{Overrides, Place, whole};
 use super::progress::{Display, Kind};
 use super::reports::Files;
+use super::web::{self, Page};
 use crate::crd::{self, Checked};
 use crate::demo::{self, DemoService};
 use crate::engine::{RequestLogSink, RequestLogWriter};
@@ -28,7 +29,7 @@ use crate::report::text::{self, Style};
 use crate::runtime::logging;
 use crate::runtime::signals::{END_WITHIN, Signals};
 use crate::stats::RunResult;
-use crate::stats::result::Verdict;
+use crate::stats::result::{Reason, Verdict};
 use crate::wire::control::ProblemKind;
 use crate::wire::layout::RunFile;
 use crate::worker;
@@ -44,7 +45,7 @@ use crate::worker;
 ///   0         passed
 ///   99        a threshold was breached
 ///   2         a file or an argument is not valid
-///   1         could not run, or the run errored
+///   1         could not run, or the run errored or was stopped on its page
 ///   129, 130, 143  stopped by SIGHUP, SIGINT or SIGTERM; the report is still written, a second
 ///             signal leaves at once, and spec.run.stopTimeout + 15 s later the program ends
 ///             whatever it is doing
@@ -75,6 +76,8 @@ pub struct Options {
     demo_service: bool,
     #[command(flatten)]
     elsewhere: listen::Options,
+    #[command(flatten)]
+    web: web::Options,
     #[command(flatten)]
     overrides: Overrides,
     #[command(flatten)]
@@ -111,6 +114,10 @@ pub fn run(mut options: Options) -> Exit {
     }
     if options.elsewhere.is_wanted() && documents.tests.len() > 1 {
         note("error: with --listen, give one LoadTest: workers join one run");
+        return Exit::Invalid;
+    }
+    if options.web.is_wanted() && documents.tests.len() > 1 {
+        note("error: with --web, give one LoadTest: the page is that of one run");
         return Exit::Invalid;
     }
     super::block_on(run_all(options, documents))
@@ -287,6 +294,7 @@ async fn carry_out_all(
         .cores
         .map_or_else(worker::usable_cores, |cores| cores as usize);
     let log = open_request_log(options, &prepared)?;
+    let mut page = options.web.open().await?;
     let mut results = Vec::new();
     let mut worst = Exit::Passed;
     let are_several = prepared.len() > 1;
@@ -298,7 +306,7 @@ async fn carry_out_all(
         }
         signals.end_within(file.plan.stop_timeout + END_WITHIN);
         let sink = log.as_ref().map(|log| log.sink(&file.run));
-        let exit = match carry_out(test, cores, sink, signals).await {
+        let exit = match carry_out(test, cores, sink, page.take(), signals).await {
             Ok(result) => {
                 let exit = exit_of(&result);
                 results.push(result);
@@ -362,6 +370,7 @@ async fn carry_out(
     test: Prepared,
     cores: usize,
     request_log: Option<RequestLogSink>,
+    page: Option<Page>,
     signals: &Signals,
 ) -> Result<RunResult, RunError> {
     let Prepared {
@@ -380,8 +389,10 @@ async fn carry_out(
     let on_progress = |progress: &_| display.show(progress, begun.elapsed());
     let stop = signals.drain().clone();
     let outcome = match fleet {
-        Some(fleet) => listen::carry_out(file, &fleet, on_progress, stop).await,
-        None => in_process::carry_out(file, inputs, cores, request_log, on_progress, stop).await,
+        Some(fleet) => listen::carry_out(file, &fleet, page, on_progress, stop).await,
+        None => {
+            in_process::carry_out(file, inputs, cores, request_log, page, on_progress, stop).await
+        }
     };
     display.finish();
     outcome
@@ -424,8 +435,9 @@ fn exit_of(result: &RunResult) -> Exit {
         Verdict::Passed => Exit::Passed,
         Verdict::Failed => Exit::Breached,
         Verdict::Errored => Exit::Failed,
-        // only a signal stops a local run, and it is counted by its number
-        Verdict::Aborted => Exit::Passed,
+        // a signal is counted by its number
+        Verdict::Aborted if result.reason == Reason::Interrupted => Exit::Passed,
+        Verdict::Aborted => Exit::Failed,
     }
 }
 

@@ -7,13 +7,14 @@ use std::time::Instant;
 use axum::Json;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, Request, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, Method, StatusCode, header};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use subtle::ConstantTimeEq;
 
 use super::Shared;
+use super::access::{Session, is_of_this_origin};
 use crate::runtime::door;
 use crate::wire::control::{
     self, Acknowledge, ChangeLoad, Grant, Progress, Scale, Stop, StopByHand,
@@ -39,9 +40,30 @@ impl Token {
         else {
             return false;
         };
+        self.is_bytes(presented)
+    }
+
+    /// Compares `presented` with this token, as [`admits`](Self::admits) does.
+    pub fn is(&self, presented: &str) -> bool {
+        self.is_bytes(presented.as_bytes())
+    }
+
+    fn is_bytes(&self, presented: &[u8]) -> bool {
         let expected = self.0.as_bytes();
         // an empty token would let everyone in
         !expected.is_empty() && bool::from(expected.ct_eq(presented))
+    }
+
+    /// Cookie that stands for this token in a browser.
+    pub fn session(&self) -> Session {
+        Session::of(&self.0)
+    }
+
+    /// Tells whether a request shows this token, as a bearer or by its cookie.
+    pub fn is_shown_by(&self, headers: &HeaderMap) -> bool {
+        let authorization = headers.get(header::AUTHORIZATION);
+        self.admits(authorization.map(|value| value.as_bytes()))
+            || (!self.0.is_empty() && self.session().is_in(headers))
     }
 }
 
@@ -98,11 +120,11 @@ pub fn people(master: Shared, read: Token, control: Option<Token>) -> Router {
 }
 
 /// Opens a route to whoever shows a token of `holder`; looked at before the request's body.
-fn for_holder(
-    route: MethodRouter<Shared>,
+pub(super) fn for_holder<S: Clone + Send + Sync + 'static>(
+    route: MethodRouter<S>,
     holder: Holder,
     tokens: &Arc<[Token]>,
-) -> MethodRouter<Shared> {
+) -> MethodRouter<S> {
     let asked = (holder, tokens.clone());
     route
         .layer::<_, Infallible>(DefaultBodyLimit::max(MAX_CALL))
@@ -114,20 +136,23 @@ async fn check_token(
     request: Request,
     next: Next,
 ) -> Response {
-    let presented = request.headers().get(header::AUTHORIZATION);
-    let presented = presented.map(|value| value.as_bytes());
-    if tokens.iter().any(|token| token.admits(presented)) {
-        if let Some(visitor) = door::visitor_of(request.extensions()) {
-            visitor.admit();
-        }
-        return next.run(request).await;
+    let headers = request.headers();
+    if !tokens.iter().any(|token| token.is_shown_by(headers)) {
+        return (
+            StatusCode::UNAUTHORIZED,
+            [(header::WWW_AUTHENTICATE, "Bearer")],
+            holder.refusal(),
+        )
+            .into_response();
     }
-    (
-        StatusCode::UNAUTHORIZED,
-        [(header::WWW_AUTHENTICATE, "Bearer")],
-        holder.refusal(),
-    )
-        .into_response()
+    // a browser sends the cookie whoever has it ask
+    if request.method() != Method::GET && !is_of_this_origin(headers) {
+        return (StatusCode::FORBIDDEN, "this is no page of the server").into_response();
+    }
+    if let Some(visitor) = door::visitor_of(request.extensions()) {
+        visitor.admit();
+    }
+    next.run(request).await
 }
 
 async fn progress(State(master): State<Shared>) -> Json<Progress> {

@@ -10,6 +10,7 @@ mod losses;
 mod manual;
 mod one_offs;
 mod operator;
+mod present;
 mod recovery;
 mod scaling;
 mod stopping;
@@ -25,6 +26,7 @@ pub use manual::ChangeRefusal;
 use manual::Manual;
 use one_offs::OneOffs;
 pub use operator::Refusal;
+pub use present::Present;
 use recovery::Checkpoints;
 use scaling::Scaling;
 

@@ -3,6 +3,7 @@
 mod ending;
 mod names;
 mod offered;
+mod so_far;
 mod warnings;
 
 use std::time::Duration;
@@ -14,6 +15,7 @@ use ending::{judge_capacity, judgement, with_changes, with_losses};
 pub use names::step_names;
 use names::{flow_names, task_names, trend_names};
 use offered::Circumstances;
+pub use so_far::{SoFar, so_far};
 use warnings::warnings;
 
 use super::blocks::Blocks;
@@ -184,7 +186,7 @@ pub fn build(parts: Parts<'_>) -> RunResult {
         },
         incomplete,
         fleet: places::fleet(roster),
-        series: timeline.points().to_vec(),
+        series: timeline.points(),
         histograms: histogram_results(&merged, &names),
         blocks: if search.is_some() {
             None

@@ -36,7 +36,7 @@ pub fn judge(merged: &Snapshot, roster: &Roster) -> Generator {
 }
 
 /// Share of its cores that was used.
-fn cpu(snapshot: &Snapshot) -> f64 {
+pub fn cpu(snapshot: &Snapshot) -> f64 {
     snapshot.counters.cpu_micros as f64 / snapshot.counters.core_micros.max(1) as f64
 }
 

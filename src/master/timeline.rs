@@ -4,8 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::courses::Courses;
+use super::heat::Heat;
 use crate::stats::result::SeriesPoint;
-use crate::stats::{Concurrency, Snapshot};
+use crate::stats::summary::all_steps;
+use crate::stats::{Concurrency, Snapshot, StepStats};
 
 /// Most points of a series; when it is full, two neighbours become one.
 const MAX_POINTS: usize = 1200;
@@ -20,15 +23,54 @@ pub struct Timeline {
     /// Time after which the newest second is old, in seconds.
     patience: u32,
     open: BTreeMap<u32, Second>,
-    points: Vec<SeriesPoint>,
+    #[serde(rename = "points")]
+    moments: Vec<Moment>,
     /// Run seconds that one point stands for; a power of two.
     resolution: u32,
+    #[serde(default)]
+    heat: Heat,
+    #[serde(skip)]
+    courses: Courses,
     completed_through: Option<u32>,
     /// Requests that came in after their second was complete; they count in the totals.
     late: u64,
     /// Largest numbers of requests in flight, users and busy slots in the complete seconds.
     #[serde(default)]
     most: [u64; 3],
+}
+
+/// A point of the series, with more of what was measured than the result shows.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Moment {
+    /// Part that the result shows.
+    #[serde(flatten)]
+    pub point: SeriesPoint,
+    /// Seconds from the first to the last that are summed up.
+    #[serde(default = "one")]
+    pub seconds: u32,
+    /// Measured iterations that started.
+    #[serde(default)]
+    pub iterations: u64,
+    /// Measured arrivals that became no iteration.
+    #[serde(default)]
+    pub dropped: u64,
+    /// Largest number of requests in flight at once.
+    #[serde(default)]
+    pub in_flight: u64,
+    /// 90th percentile of the latency of successes, in microseconds.
+    #[serde(default)]
+    pub p90: u64,
+    /// 99.9th percentile of the latency of successes, in microseconds.
+    #[serde(default)]
+    pub p999: u64,
+    /// Longest latency of a success, in microseconds.
+    #[serde(default)]
+    pub max: u64,
+}
+
+/// Seconds of a point that an older release stored, which did not say it.
+fn one() -> u32 {
+    1
 }
 
 /// A second of the run.
@@ -47,13 +89,27 @@ impl Second {
         self.counted != [0; 3]
     }
 
-    fn point(&self, second: u32) -> SeriesPoint {
+    fn point(&self, second: u32, sum: &StepStats) -> SeriesPoint {
         let [requests, failures, users] = self.counted;
-        let mut point = SeriesPoint::of(second, &self.snapshot);
+        let mut point = SeriesPoint::of(second, sum, self.snapshot.users);
         point.requests += requests;
         point.failures += failures;
         point.users += users;
         point
+    }
+
+    fn moment(&self, second: u32, sum: &StepStats) -> Moment {
+        let counters = &self.snapshot.counters;
+        Moment {
+            point: self.point(second, sum),
+            seconds: 1,
+            iterations: counters.iterations,
+            dropped: counters.dropped,
+            in_flight: self.snapshot.concurrency.in_flight.most(),
+            p90: sum.latency.percentile(90.0),
+            p999: sum.latency.percentile(99.9),
+            max: sum.latency.max(),
+        }
     }
 }
 
@@ -70,8 +126,10 @@ impl Timeline {
         Self {
             patience: PATIENCE * interval,
             open: BTreeMap::new(),
-            points: Vec::new(),
+            moments: Vec::new(),
             resolution: 0,
+            heat: Heat::default(),
+            courses: Courses::default(),
             completed_through: None,
             late: 0,
             most: [0; 3],
@@ -113,7 +171,10 @@ impl Timeline {
         let later = self.open.split_off(&end);
         let complete = std::mem::replace(&mut self.open, later);
         for (second, found) in &complete {
-            self.push(found.point(*second));
+            let sum = all_steps(&found.snapshot);
+            self.push(found.moment(*second, &sum));
+            self.heat.add(*second, &sum.latency, sum.failures);
+            self.courses.add(*second, &found.snapshot);
             self.completed_through = Some(*second);
             let Concurrency {
                 in_flight,
@@ -144,8 +205,8 @@ impl Timeline {
     /// The newest second before `end`, complete or not.
     pub fn latest(&self, end: u32) -> Option<SeriesPoint> {
         let open = self.open.range(..end).next_back();
-        open.map(|(second, found)| found.point(*second))
-            .or_else(|| self.points.last().copied())
+        open.map(|(second, found)| found.point(*second, &all_steps(&found.snapshot)))
+            .or_else(|| self.moments.last().map(|moment| moment.point))
     }
 
     /// Tells whether `second` lies so far before `elapsed` seconds of the run that later ones would
@@ -154,9 +215,29 @@ impl Timeline {
         elapsed > u64::from(second) + 2 + 2 * u64::from(self.patience)
     }
 
+    /// The series so far, as the result shows it.
+    pub fn points(&self) -> Vec<SeriesPoint> {
+        self.moments.iter().map(|moment| moment.point).collect()
+    }
+
     /// The series so far.
-    pub fn points(&self) -> &[SeriesPoint] {
-        &self.points
+    pub fn moments(&self) -> &[Moment] {
+        &self.moments
+    }
+
+    /// Courses of single steps, as far as this master saw them.
+    pub fn courses(&self) -> &Courses {
+        &self.courses
+    }
+
+    /// Latencies over the series so far.
+    pub fn heat(&self) -> &Heat {
+        &self.heat
+    }
+
+    /// Seconds that one point of the series stands for.
+    pub fn resolution(&self) -> u32 {
+        self.resolution.max(1)
     }
 
     /// Requests whose data came after their second was complete.
@@ -164,51 +245,59 @@ impl Timeline {
         self.late
     }
 
-    fn push(&mut self, point: SeriesPoint) {
-        let resolution = self.resolution.max(1);
-        match self.points.last_mut() {
-            Some(last) if last.second / resolution == point.second / resolution => {
-                *last = joined(*last, point)
+    fn push(&mut self, moment: Moment) {
+        let resolution = self.resolution();
+        match self.moments.last_mut() {
+            Some(last) if last.point.second / resolution == moment.point.second / resolution => {
+                *last = joined(*last, moment)
             }
-            _ => self.points.push(point),
+            _ => self.moments.push(moment),
         }
-        if self.points.len() >= MAX_POINTS {
+        if self.moments.len() >= MAX_POINTS {
             self.halve();
         }
     }
 
     fn halve(&mut self) {
-        self.resolution = self.resolution.max(1) * 2;
-        let mut thinned: Vec<SeriesPoint> = Vec::with_capacity(MAX_POINTS);
-        for point in self.points.drain(..) {
+        self.resolution = self.resolution() * 2;
+        let place = |moment: &Moment| moment.point.second / self.resolution;
+        let mut thinned: Vec<Moment> = Vec::with_capacity(MAX_POINTS);
+        for moment in self.moments.drain(..) {
             match thinned.last_mut() {
-                Some(last) if last.second / self.resolution == point.second / self.resolution => {
-                    *last = joined(*last, point)
-                }
-                _ => thinned.push(point),
+                Some(last) if place(last) == place(&moment) => *last = joined(*last, moment),
+                _ => thinned.push(moment),
             }
         }
-        self.points = thinned;
+        self.moments = thinned;
     }
 }
 
 /// Joins two points. Counts add up; of percentiles, which do not, the worse one is shown.
-fn joined(a: SeriesPoint, b: SeriesPoint) -> SeriesPoint {
-    SeriesPoint {
-        second: a.second,
-        requests: a.requests + b.requests,
-        failures: a.failures + b.failures,
-        users: a.users.max(b.users),
-        p50: a.p50.max(b.p50),
-        p95: a.p95.max(b.p95),
-        p99: a.p99.max(b.p99),
+fn joined(a: Moment, b: Moment) -> Moment {
+    Moment {
+        point: SeriesPoint {
+            second: a.point.second,
+            requests: a.point.requests + b.point.requests,
+            failures: a.point.failures + b.point.failures,
+            users: a.point.users.max(b.point.users),
+            p50: a.point.p50.max(b.point.p50),
+            p95: a.point.p95.max(b.point.p95),
+            p99: a.point.p99.max(b.point.p99),
+        },
+        seconds: b.point.second + b.seconds - a.point.second,
+        iterations: a.iterations + b.iterations,
+        dropped: a.dropped + b.dropped,
+        in_flight: a.in_flight.max(b.in_flight),
+        p90: a.p90.max(b.p90),
+        p999: a.p999.max(b.p999),
+        max: a.max.max(b.max),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::stats::{LEVEL_PARTS, LevelStats, StepStats};
+    use crate::stats::{LEVEL_PARTS, LevelStats};
 
     fn requests(count: u64) -> Snapshot {
         Snapshot {
@@ -302,13 +391,34 @@ mod tests {
         }
         timeline.complete(u32::MAX);
         assert!(timeline.points().len() <= MAX_POINTS);
-        assert_eq!(
-            timeline
-                .points()
-                .iter()
-                .map(|point| point.requests)
-                .sum::<u64>(),
-            10_000
-        );
+        let sum = |of: fn(&Moment) -> u64| timeline.moments().iter().map(of).sum::<u64>();
+        assert_eq!(sum(|moment| moment.point.requests), 10_000);
+        assert_eq!(sum(|moment| moment.seconds.into()), 10_000);
+        assert_eq!(timeline.resolution(), 16);
+    }
+
+    #[test]
+    fn a_series_that_an_older_release_stored_is_read() {
+        let stored = r#"{"patience": 3, "open": {}, "resolution": 0, "completed_through": 4, "late": 0,
+            "points": [{"second": 4, "requests": 7, "failures": 1, "users": 2, "p50": 3, "p95": 4, "p99": 5}]}"#;
+        let timeline: Timeline = serde_json::from_str(stored).unwrap();
+        let point = SeriesPoint {
+            second: 4,
+            requests: 7,
+            failures: 1,
+            users: 2,
+            p50: 3,
+            p95: 4,
+            p99: 5,
+        };
+        let moment = Moment {
+            point,
+            seconds: 1,
+            ..Moment::default()
+        };
+        assert_eq!(timeline.moments(), [moment]);
+        let again = serde_json::to_string(&timeline).unwrap();
+        let again: Timeline = serde_json::from_str(&again).unwrap();
+        assert_eq!(again.moments(), timeline.moments());
     }
 }

@@ -371,15 +371,14 @@ pub fn histogram_results(snapshot: &Snapshot, names: &[StepName]) -> Vec<Histogr
 }
 
 impl SeriesPoint {
-    /// Summarises one complete second.
-    pub fn of(second: u32, snapshot: &Snapshot) -> Self {
-        let sum = all_steps(snapshot);
+    /// Summarises one complete second, given the sum of its steps and the users at its end.
+    pub fn of(second: u32, sum: &StepStats, users: u64) -> Self {
         let p = |percent| sum.latency.percentile(percent);
         Self {
             second,
             requests: sum.requests,
             failures: sum.failures,
-            users: snapshot.users,
+            users,
             p50: p(50.0),
             p95: p(95.0),
             p99: p(99.0),

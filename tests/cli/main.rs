@@ -323,6 +323,31 @@ fn of_several_tests_the_worst_counts_and_the_result_is_a_list() {
 }
 
 #[test]
+fn a_page_is_that_of_one_run_and_for_this_machine() {
+    let scratch = Scratch::new();
+    let one = scratch.file("one.yaml", &test("first"));
+    let refused = starling(&["run", &one, "--web=0.0.0.0:0"]).with_code(2);
+    assert!(
+        refused.stderr.contains("this machine only"),
+        "{}",
+        refused.stderr
+    );
+    let two = format!("{}---\n{}", test("first"), test("second"));
+    let two = scratch.file("two.yaml", &two);
+    let refused = starling(&["run", &two, "--web"]).with_code(2);
+    assert!(
+        refused.stderr.contains("give one LoadTest"),
+        "{}",
+        refused.stderr
+    );
+    // nobody watches, so nobody is waited for
+    let service = Service::start(&[]);
+    let ended = starling(&["run", "--web", &one, "--target", &service.url]).with_code(0);
+    let address = "watch the run at http://127.0.0.1:";
+    assert!(ended.stderr.contains(address), "{}", ended.stderr);
+}
+
+#[test]
 fn one_invalid_document_keeps_all_from_running() {
     let scratch = Scratch::new();
     let service = Service::start(&[]);
