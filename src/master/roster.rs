@@ -39,7 +39,7 @@ pub struct Session {
     /// Knows that the load may be divided anew.
     divides_anew: bool,
     /// Knows that the load may be changed by hand.
-    changes_load: bool,
+    pub changes_load: bool,
     outbound: mpsc::Sender<FromMaster>,
 }
 
@@ -85,11 +85,6 @@ impl Session {
             changes_load,
             ..self
         }
-    }
-
-    /// Tells whether the worker knows that the load may be changed by hand.
-    pub fn changes_load(&self) -> bool {
-        self.changes_load
     }
 
     /// Tells whether the worker knows how to carry parts of other shares.

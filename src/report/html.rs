@@ -17,7 +17,7 @@ use super::histograms;
 use super::names::{label, selection, step_label};
 use super::text::clean;
 use crate::plan::Plan;
-use crate::plan::threshold::{Aggregate, Metric};
+use crate::plan::threshold::Aggregate;
 use crate::stats::format;
 use crate::stats::result::{
     CapacityResult, ConcurrencyResult, CostResult, LatencySummary, LevelResult, LoadResult,
@@ -296,7 +296,7 @@ fn charts(result: &RunResult, plan: Option<&Plan>) -> Markup {
         "Over time",
         html! {
             (chart("Requests per second", rates, Scale::Linear, vec![], per_second).draw())
-            (chart("Latency of successes", latencies, Scale::Log, limits(plan), format::micros).draw())
+            (chart("Latency of successes", latencies, Scale::Log, limits(result, plan), format::micros).draw())
             (chart("Users, or busy slots of open load", users, Scale::Linear, vec![], format::number).draw())
             (percentile_curve(result))
         },
@@ -304,22 +304,22 @@ fn charts(result: &RunResult, plan: Option<&Plan>) -> Markup {
 }
 
 /// Limits of latency that thresholds set for all requests of the run.
-fn limits(plan: Option<&Plan>) -> Vec<(String, f64)> {
-    let thresholds = plan.map_or(&[][..], |plan| &plan.thresholds);
+fn limits(result: &RunResult, plan: Option<&Plan>) -> Vec<(String, f64)> {
     let is_limit =
         |aggregate: Aggregate| matches!(aggregate, Aggregate::Percentile(_) | Aggregate::Max);
-    thresholds
+    let judged = result
+        .thresholds
         .iter()
-        .filter(|threshold| {
-            threshold.metric == Metric::Latency
-                && threshold.select == Default::default()
+        .zip(plan.map_or(&[][..], |plan| &plan.thresholds));
+    judged
+        .filter(|(judged, threshold)| {
+            judged.metric == histograms::LATENCY
+                && selection(&judged.select).is_none()
                 && is_limit(threshold.aggregate)
         })
-        .map(|threshold| {
-            (
-                format!("latency {}", clean(&threshold.expr)),
-                threshold.bound,
-            )
+        .map(|(judged, threshold)| {
+            let name = format!("{} {}", judged.metric, clean(&judged.expr));
+            (name, threshold.bound)
         })
         .collect()
 }

@@ -238,13 +238,13 @@ impl Histogram {
             reader.number()?,
             reader.number()?,
         );
-        let (counts, count) = decode_v2(reader.0)?;
+        let (counts, count, ends) = decode_v2(reader.0)?;
         let sum = u128::from(high) << 64 | u128::from(low);
         let fits = sum <= u128::from(count) * u128::from(MAX_MICROS)
             && count >= clamped
             && (1..=max).contains(&min)
             && max <= MAX_MICROS
-            && counts.ends() == Some((index(min), index(max)));
+            && ends == Some((index(min), index(max)));
         if !fits {
             return Err(StatsError::Malformed(
                 "a histogram's counts and its minimum and maximum do not agree",
@@ -329,7 +329,11 @@ fn v2_place(index: usize) -> u64 {
 
 /// Low 16 bits of the counts of some buckets; the few counts that exceed them have the rest in
 /// [`Counts::carries`].
-type Page = [u16; PAGE];
+///
+/// Each is a line of the processor's cache: of thousands of histograms most are fetched from memory.
+#[derive(Debug, Clone, Copy)]
+#[repr(align(64))]
+struct Page([u16; PAGE]);
 
 /// Counts of the buckets, with memory only for the ranges that have samples.
 #[derive(Debug, Clone)]
@@ -357,7 +361,7 @@ impl Counts {
             0 => self.open(index / PAGE),
             place => place,
         };
-        let slot = &mut self.pages[usize::from(place) - 1][index % PAGE];
+        let slot = &mut self.pages[usize::from(place) - 1].0[index % PAGE];
         let sum = u64::from(*slot) + count;
         *slot = sum as u16;
         if sum > u64::from(u16::MAX) {
@@ -371,7 +375,7 @@ impl Counts {
             // grows by a quarter and not to the double, since there may be thousands of histograms
             self.pages.reserve_exact((self.pages.len() / 4).max(4));
         }
-        self.pages.push([0; PAGE]);
+        self.pages.push(Page([0; PAGE]));
         self.places[page] = self.pages.len() as u16;
         self.places[page]
     }
@@ -384,7 +388,7 @@ impl Counts {
             };
             let ours = &mut self.pages[usize::from(place) - 1];
             if add_page(ours, theirs) {
-                let wrapped = (0..PAGE).filter(|slot| ours[*slot] < theirs[*slot]);
+                let wrapped = (0..PAGE).filter(|slot| ours.0[*slot] < theirs.0[*slot]);
                 for index in wrapped.map(|slot| page * PAGE + slot) {
                     *self.carries.entry(index as u16).or_default() += 1;
                 }
@@ -401,7 +405,7 @@ impl Counts {
         for (index, count) in other.iter() {
             let left = self.of(index).saturating_sub(count);
             if let Some(place) = usize::from(self.places[index / PAGE]).checked_sub(1) {
-                self.pages[place][index % PAGE] = left as u16;
+                self.pages[place].0[index % PAGE] = left as u16;
             }
             self.carries.remove(&(index as u16));
             if left > u64::from(u16::MAX) {
@@ -421,7 +425,7 @@ impl Counts {
     fn of(&self, index: usize) -> u64 {
         let low = usize::from(self.places[index / PAGE])
             .checked_sub(1)
-            .map_or(0, |place| self.pages[place][index % PAGE]);
+            .map_or(0, |place| self.pages[place].0[index % PAGE]);
         self.carried(index, low)
     }
 
@@ -436,7 +440,7 @@ impl Counts {
     /// Buckets with samples, in ascending order: index and count.
     fn iter(&self) -> impl Iterator<Item = (usize, u64)> {
         let slots = self.opened().flat_map(|(page, counts)| {
-            let slots = counts.iter().enumerate();
+            let slots = counts.0.iter().enumerate();
             slots.map(move |(slot, low)| (page * PAGE + slot, *low))
         });
         slots
@@ -456,7 +460,7 @@ impl Counts {
 /// less than what was added. Without a branch, so that many are added at once.
 fn add_page(ours: &mut Page, theirs: &Page) -> bool {
     let mut has_passed = false;
-    for (own, more) in ours.iter_mut().zip(theirs) {
+    for (own, more) in ours.0.iter_mut().zip(&theirs.0) {
         let sum = own.wrapping_add(*more);
         has_passed |= sum < *more;
         *own = sum;
@@ -464,10 +468,11 @@ fn add_page(ours: &mut Page, theirs: &Page) -> bool {
     has_passed
 }
 
-/// Reads the V2 format as this version writes it, with the number of samples. No memory is taken by
+/// Reads the V2 format as this version writes it, with the number of samples and the first and last
+/// bucket that has some. No memory is taken by
 /// what the header says, and no number can make it overflow: each is a count, or if negative a run
 /// of zeros.
-fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
+fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64, Option<(usize, usize)>), StatsError> {
     let header = bytes.get(..HEADER).ok_or(StatsError::Truncated)?;
     let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
     let lowest = u64::from_be_bytes(header[16..24].try_into().expect("8 bytes"));
@@ -482,6 +487,7 @@ fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
     let mut numbers = &bytes[HEADER..];
     let mut counts = Counts::default();
     let (mut place, mut total) = (0u64, 0u64);
+    let mut ends: Option<(usize, usize)> = None;
     while !numbers.is_empty() {
         let number = zigzag(&mut numbers)?;
         if number < 0 {
@@ -496,11 +502,13 @@ fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64), StatsError> {
             .filter(|value| *value <= MAX_MICROS)
             .ok_or(StatsError::Malformed("a histogram reaches beyond an hour"))?;
         if number > 0 {
-            counts.add(index(value), number as u64);
+            let last = index(value);
+            counts.add(last, number as u64);
+            ends = Some((ends.map_or(last, |(first, _)| first), last));
         }
         place += 1;
     }
-    Ok((counts, total))
+    Ok((counts, total, ends))
 }
 
 /// Lowest value of a position in the V2 format's counts: single microseconds first, then 1024

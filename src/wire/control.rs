@@ -57,6 +57,13 @@ pub enum MasterState {
     Finished,
 }
 
+/// Writes the name that JSON has, too.
+impl fmt::Display for MasterState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.serialize(f)
+    }
+}
+
 /// State and counts of a run so far; polled by the operator and the page.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

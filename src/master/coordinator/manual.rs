@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use jiff::Timestamp;
 
 use super::super::memory::{Facts, Made, MemoryError};
-use super::super::roster::{Session, SessionId};
+use super::super::roster::SessionId;
 use super::Coordinator;
 use super::losses::AHEAD;
 use crate::plan::manual::{ENOUGH, MAX_CHANGES, MAX_LEVEL};
@@ -34,8 +34,8 @@ pub enum ChangeRefusal {
     /// The test allows nobody to change the load.
     #[error("spec.run.manualControl is StopOnly: the run can be stopped, but its load not changed")]
     StopOnly,
-    /// There is no load to change.
-    #[error("the load can be changed while the run is Running; it is {state:?}")]
+    /// No load is there to change.
+    #[error("the load can be changed while the run is Running; it is {state}")]
     NotRunning {
         /// State of the master.
         state: MasterState,
@@ -210,11 +210,7 @@ impl Coordinator {
         if self.facts.changes.len() >= MAX_CHANGES {
             return Err(ChangeRefusal::TooMany);
         }
-        if let Some(session) = self
-            .roster
-            .sessions()
-            .find(|session| !session.changes_load())
-        {
+        if let Some(session) = self.roster.sessions().find(|session| !session.changes_load) {
             let worker = session.index;
             return Err(ChangeRefusal::OldWorker { worker });
         }
@@ -332,7 +328,7 @@ impl Coordinator {
     /// Tells one worker of the changes, which it may not have heard.
     pub(super) fn send_changes(&mut self, id: SessionId) {
         let seat = self.roster.seat(id).and_then(|seat| seat.session.as_ref());
-        if seat.is_some_and(Session::changes_load)
+        if seat.is_some_and(|session| session.changes_load)
             && let Some(changes) = self.announced_changes()
         {
             self.send_to(id, Message::LoadChanges(changes));

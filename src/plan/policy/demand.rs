@@ -211,6 +211,7 @@ impl Policy {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::ManualControl;
 
     fn refused(policy: Policy, wanted: Wanted) -> Option<String> {
         let demand = Demand {
@@ -261,6 +262,27 @@ mod tests {
             assert!(message.contains(words), "{message}");
         }
         assert_eq!(refused(Policy::default(), Wanted::Rate(None)), None);
+    }
+
+    #[test]
+    fn changes_by_hand_have_the_lowest_limits_of_all_policies() {
+        let policy = |rate: Option<f64>, users: Option<u64>| Policy {
+            limits: Limits {
+                rate,
+                users,
+                ..Limits::default()
+            },
+            ..Policy::default()
+        };
+        let of_test = Control {
+            allowed: ManualControl::StopOnly,
+            ..Control::default()
+        };
+        assert_eq!(Policy::control(&[], of_test), of_test);
+        let both = [policy(Some(70.0), None), policy(Some(90.0), Some(5))];
+        let control = Policy::control(&both, of_test);
+        assert_eq!((control.max_rate, control.max_users), (Some(70.0), Some(5)));
+        assert_eq!(control.allowed, ManualControl::StopOnly);
     }
 
     #[test]

@@ -86,6 +86,7 @@ pub(super) fn signed(difference: &Difference, number: f64) -> String {
     format!("{sign}{}", difference.measure.written(number.abs()))
 }
 
+/// Writes the judgement of a change; empty for none.
 pub(super) fn word(change: Change) -> &'static str {
     match change {
         Change::Worse => "WORSE",

@@ -25,9 +25,9 @@ pub(super) struct Line {
 /// Scale of the numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scale {
-    /// From zero, evenly.
+    /// Even scale that begins at zero.
     Linear,
-    /// By powers of ten.
+    /// Scale of powers of ten.
     Log,
 }
 

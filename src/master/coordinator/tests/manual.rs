@@ -48,8 +48,9 @@ fn told(player: &mut Player) -> Vec<(u64, Option<f64>)> {
         Message::Start(start) => Some(start.load_changes.unwrap_or_default().changes),
         _ => None,
     });
-    let last = lists.last().unwrap_or_default().into_iter();
-    last.map(|change| (change.at_micros, change.level))
+    let last = lists.fold(Vec::new(), |_, later| later);
+    last.iter()
+        .map(|change| (change.at_micros, change.level))
         .collect()
 }
 

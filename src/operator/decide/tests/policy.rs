@@ -81,13 +81,13 @@ fn a_policy_that_cannot_be_read_allows_nothing() {
 
 #[test]
 fn a_run_takes_rules_and_bounds_along_and_without_policies_none() {
-    let second = ("second", json!({"maxUsers": 9, "maxRate": 70}));
+    let second = ("second", json!({"maxUsers": 9}));
     for (governing, policies, bounds) in [
         (Governing::default(), vec![], (None, None)),
         (
             governed(&[generous(), second]),
             vec!["generous", "second"],
-            (Some(4), Some(70.0)),
+            (Some(4), None),
         ),
     ] {
         let mut seen = applied();
