@@ -164,6 +164,7 @@ async fn a_plan_or_key_that_was_changed_is_refused_by_master_and_workers() {
         channel::WORKERS_KEY,
         channel::OPERATOR_TOKEN,
         channel::READ_TOKEN,
+        channel::CONTROL_TOKEN,
     ]
     .map(|name| FileHash::of(name, &read(name)))
     .into();
