@@ -238,7 +238,11 @@ impl Histogram {
             reader.number()?,
             reader.number()?,
         );
-        let (counts, count, ends) = decode_v2(reader.0)?;
+        let Decoded {
+            counts,
+            count,
+            ends,
+        } = decode_v2(reader.0)?;
         let sum = u128::from(high) << 64 | u128::from(low);
         let fits = sum <= u128::from(count) * u128::from(MAX_MICROS)
             && count >= clamped
@@ -468,11 +472,18 @@ fn add_page(ours: &mut Page, theirs: &Page) -> bool {
     has_passed
 }
 
-/// Reads the V2 format as this version writes it, with the number of samples and the first and last
-/// bucket that has some. No memory is taken by
-/// what the header says, and no number can make it overflow: each is a count, or if negative a run
-/// of zeros.
-fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64, Option<(usize, usize)>), StatsError> {
+/// Content of the V2 format.
+struct Decoded {
+    counts: Counts,
+    /// Number of samples.
+    count: u64,
+    /// First and last bucket with samples; `None` without any.
+    ends: Option<(usize, usize)>,
+}
+
+/// Reads the V2 format as this version writes it. No memory is taken by what the header says, and no
+/// number can make it overflow: each is a count, or if negative a run of zeros.
+fn decode_v2(bytes: &[u8]) -> Result<Decoded, StatsError> {
     let header = bytes.get(..HEADER).ok_or(StatsError::Truncated)?;
     let word = |at: usize| u32::from_be_bytes(header[at..at + 4].try_into().expect("4 bytes"));
     let lowest = u64::from_be_bytes(header[16..24].try_into().expect("8 bytes"));
@@ -508,7 +519,11 @@ fn decode_v2(bytes: &[u8]) -> Result<(Counts, u64, Option<(usize, usize)>), Stat
         }
         place += 1;
     }
-    Ok((counts, total, ends))
+    Ok(Decoded {
+        counts,
+        count: total,
+        ends,
+    })
 }
 
 /// Lowest value of a position in the V2 format's counts: single microseconds first, then 1024

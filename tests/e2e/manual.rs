@@ -48,7 +48,8 @@ impl Forward {
 
     async fn post(&self, token: &str, path: &str, body: &Value) -> (u16, Value) {
         let url = format!("http://127.0.0.1:{}{path}", self.port);
-        let request = reqwest::Client::new().post(url).bearer_auth(token);
+        let client = reqwest::Client::builder().timeout(seconds(20)).build();
+        let request = client.unwrap().post(url).bearer_auth(token);
         let answer = request.json(body).send().await.unwrap();
         let status = answer.status().as_u16();
         (status, answer.json().await.unwrap_or_default())

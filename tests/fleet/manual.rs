@@ -24,10 +24,15 @@ fn open(spec: &mut Value, rate: u32, duration: &str) {
     scenario.remove("thinkTime");
 }
 
+fn client() -> reqwest::Client {
+    let client = reqwest::Client::builder().timeout(PATIENCE);
+    client.build().unwrap()
+}
+
 /// Asks the master as somebody with `token` does. Returns status and text of the answer.
 async fn ask(stage: &Stage, token: &str, path: &str, body: Option<Value>) -> (u16, String) {
     let url = format!("http://{}{path}", stage.ui);
-    let client = reqwest::Client::new();
+    let client = client();
     let request = match body {
         Some(body) => client.post(url).json(&body),
         None => client.get(url),
@@ -51,7 +56,7 @@ async fn change(stage: &Stage, order: Value) -> Progress {
 async fn until_by_hand(stage: &Stage) {
     let by_hand = async || {
         let url = format!("http://{}{PROGRESS}", stage.ui);
-        let request = reqwest::Client::new().get(url);
+        let request = client().get(url);
         let request = request.bearer_auth(&stage.channel.read_token);
         let progress: Progress = request.send().await.ok()?.json().await.ok()?;
         progress.load.iter().any(|load| load.by_hand).then_some(())

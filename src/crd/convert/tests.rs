@@ -644,7 +644,7 @@ fn mistakes_of_times_that_are_told_apart_have_their_field_paths() {
     let too_many = format!("{path}[0].repeat.separate: goes with a count of at most 64 only");
     assert_eq!(
         at(|steps| steps[0]["repeat"]["count"] = json!(65)),
-        [too_many.clone()]
+        std::slice::from_ref(&too_many)
     );
     let until = |steps: &mut Value| {
         steps[0]["repeat"] = json!({"until": "true", "max": 2, "separate": true});

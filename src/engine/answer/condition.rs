@@ -65,8 +65,12 @@ impl Expected {
             None => ExpectedValue::Rendered(compiled),
         };
         let written = template.to_string();
-        let is_value =
-            matches!(&value, ExpectedValue::Known(value) if value.to_string() == written);
+        let is_value = match &value {
+            ExpectedValue::Known(value) => {
+                serde_json::to_string(value).is_ok_and(|text| text == written)
+            }
+            ExpectedValue::Rendered(_) => false,
+        };
         Ok(Self {
             value,
             written: (!is_value).then_some(written),
