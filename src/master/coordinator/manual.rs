@@ -270,6 +270,13 @@ impl Coordinator {
         }
     }
 
+    /// Tells whether a load may have a level that a worker tells of.
+    fn is_within_bounds(&self, place: usize, level: Option<f64>) -> bool {
+        let unit = level_of(&self.file.plan.populations[place]).map(|(unit, _)| unit);
+        let checked = unit.zip(level);
+        checked.is_none_or(|(unit, level)| self.check_bounds(place, unit, level).is_ok())
+    }
+
     /// Returns the position of the population that a scenario of this name is in, or that of the
     /// only one.
     fn asked_population(&self, scenario: Option<&str>) -> Result<usize, ChangeRefusal> {
@@ -335,10 +342,17 @@ impl Coordinator {
         }
     }
 
-    /// Learns from a worker what an earlier master changed.
+    /// Learns from a worker what an earlier master changed. A master that was there when the run began
+    /// knows it, and believes nobody who says more.
     pub(super) fn hear_changes(&mut self, told: Option<&fleet::LoadChanges>) {
         let told = told.map_or(&[][..], |told| &told.changes);
-        if told.len() <= self.facts.changes.len() || told.len() > MAX_CHANGES {
+        let was_there = self.granted_at.is_some();
+        let is_allowed = self.file.plan.control.allowed == ManualControl::Allowed;
+        if was_there
+            || !is_allowed
+            || told.len() <= self.facts.changes.len()
+            || told.len() > MAX_CHANGES
+        {
             return;
         }
         let populations = self.file.plan.populations.len();
@@ -348,8 +362,10 @@ impl Coordinator {
             level: change.level,
         });
         let changes: Vec<LoadChange> = changes.collect();
-        let is_sound =
-            |change: &LoadChange| change.is_valid() && usize::from(change.population) < populations;
+        let is_sound = |change: &LoadChange| {
+            let place = usize::from(change.population);
+            place < populations && self.is_within_bounds(place, change.level)
+        };
         if !changes.iter().all(is_sound) {
             return self.event("a worker tells changes of load that cannot be; they are left out");
         }

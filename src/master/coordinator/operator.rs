@@ -74,7 +74,10 @@ impl Coordinator {
                 if self.granted_at.is_none() {
                     facts.granted_at = self.memory.uptime();
                 }
+                // whatever a worker told of an earlier master, there was none
+                facts.changes.clear();
                 self.remember(facts)?;
+                self.apply_changes();
                 self.granted_at.get_or_insert(now);
                 self.start_wanted = true;
             }

@@ -267,6 +267,53 @@ fn a_master_without_memory_learns_from_workers_what_was_changed() {
     );
 }
 
+/// The token of a worker is no control token.
+#[test]
+fn a_worker_that_lies_about_changes_changes_nothing() {
+    let says = |level| fleet::Cumulative {
+        snapshot: samples(1).encode_as(0),
+        elapsed_micros: 2_000_000,
+        load_changes: Some(fleet::LoadChanges {
+            changes: vec![fleet::LoadChange {
+                at_micros: 1_000_000,
+                population: 0,
+                level: Some(level),
+            }],
+        }),
+        ..Default::default()
+    };
+    let lie = |stage: &mut Stage, player: &Player, level| {
+        stage.say(player, from_worker::Message::Cumulative(says(level)));
+    };
+    // while the run goes on
+    let (mut stage, player) = under_load(Memory::none(), steady);
+    lie(&mut stage, &player, 1e6);
+    assert!(stage.coordinator.facts.changes.is_empty());
+    // before a run that nobody has begun
+    let mut stage = Stage::of(1, Memory::none(), steady);
+    let player = join(&mut stage, false);
+    stage.ready(&player);
+    lie(&mut stage, &player, 1e6);
+    stage.grant(1, GrantAction::Start).unwrap();
+    assert!(stage.coordinator.facts.changes.is_empty());
+    let plan = &stage.coordinator.file().plan;
+    assert_eq!(plan.open_arrivals(Duration::MAX), Some(1_000));
+    // to a master without memory, beyond what a policy or the test allows
+    for (is_policy, level) in [(true, 250.0), (false, 5.0)] {
+        let mut stage = Stage::of(1, Memory::none(), |spec| {
+            steady(spec);
+            if !is_policy {
+                spec["run"]["manualControl"] = json!("StopOnly");
+            }
+        });
+        stage.coordinator.file.plan.control.max_rate = is_policy.then_some(200.0);
+        let player = join(&mut stage, true);
+        stage.grant(2, GrantAction::Resume).unwrap();
+        lie(&mut stage, &player, level);
+        assert!(stage.coordinator.facts.changes.is_empty());
+    }
+}
+
 /// Ends the run as it would by itself, and returns its verdict.
 fn verdict(stage: &mut Stage, player: &Player) -> (Verdict, Reason, String) {
     for second in 0..9 {
